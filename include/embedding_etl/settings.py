@@ -1,0 +1,252 @@
+"""Settings: one pipeline per YAML file, and the places (ledger, state, Milvus, S3) from the environment.
+
+Nothing here is read at import. Unknown keys are refused; every message names the file, the key and what is allowed.
+"""
+
+import difflib
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.types import ChunkSettings, Limits
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+NAME = r"^[a-z][a-z0-9_]{0,39}$"  # becomes part of DAG ids, collection names and aliases
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSettings(_Strict):
+    """Where the objects are."""
+
+    uri: str
+    connection_id: str | None = None  # an Airflow connection of type aws; None = the usual AWS chain
+    include: tuple[str, ...] = ("**",)
+    exclude: tuple[str, ...] = ()
+
+    @field_validator("uri")
+    @classmethod
+    def _known_scheme(cls, uri: str) -> str:
+        if not re.match(r"^(s3://[^/]+(/.*)?|file:///.*|/.*|\./.*)$", uri):
+            raise ValueError("allowed are s3://bucket/prefix and a local directory (/path, ./path or file:///path)")
+        return uri
+
+
+class MilvusSettings(_Strict):
+    """Where the vectors go. Without a connection id, ETL_MILVUS_URI decides."""
+
+    connection_id: str | None = None
+
+
+ModelKind = Literal[
+    "sentence-transformers",
+    "openai",
+    "resnet",
+    "torchvision-resnet50",
+    "efficientnet-lite0",
+    "clip",
+    "whisper",
+    "perceiver",
+]
+
+
+class ModelSettings(_Strict):
+    """Which model, and how it runs. `precision` "auto" is bf16 where the processor has it, else fp32."""
+
+    kind: ModelKind
+    id: str
+    revision: str = "main"  # hub models: pin a commit
+    weights: Literal["hub", "package", "repository", "path", "remote"] = "hub"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    dimension: Annotated[int, Field(ge=1, le=32_768)] | None = None  # openai: what to ask for
+    base_url: str | None = None  # openai: the endpoint
+    api_key_env: str | None = None  # openai: name of the variable that holds the key, never the key
+    max_tokens: Annotated[int, Field(ge=1)] | None = None  # openai: the endpoint's window
+    tokenizer: str | None = None  # openai: a tokenizer.json to count with
+
+
+class IndexSettings(_Strict):
+    """The Milvus index of the lane's collections."""
+
+    type: Literal["HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"] = "HNSW"
+    metric: Literal["COSINE", "IP", "L2"] = "COSINE"
+    params: dict[str, int | float | str] = {"M": 16, "efConstruction": 200}
+
+
+class LaneSettings(_Strict):
+    """What accepts some media types, turns them into vectors with one model, and owns one alias."""
+
+    accepts: Annotated[tuple[str, ...], Field(min_length=1)]  # media types or globs: "image/*"
+    model: ModelSettings
+    chunk: ChunkSettings = ChunkSettings()
+    index: IndexSettings = IndexSettings()
+
+    @field_validator("accepts")
+    @classmethod
+    def _media_types(cls, accepts: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in accepts:
+            if not re.match(r"^[a-z*]+/[a-z0-9.+*-]+$", pattern):
+                raise ValueError(f"{pattern!r} is not a media type such as text/plain or image/*")
+        return accepts
+
+
+class ThresholdSettings(_Strict):
+    """When a run stops and asks instead of going on."""
+
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1  # open dead letters / routed objects
+    max_delete_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    min_delete_objects: Annotated[int, Field(ge=0)] = 50  # up to this many deletions never need a person
+
+
+class ShardSettings(_Strict):
+    """How the work is cut into mapped tasks."""
+
+    max_shards: Annotated[int, Field(ge=1, le=1000)] = (
+        8  # a lane; bounds Airflow's mapping whatever the number of objects
+    )
+    max_shard_objects: Annotated[int, Field(ge=1)] = 2_000  # below max_shards, a new shard is opened at this size
+
+
+class PipelineSettings(_Strict):
+    """One source, one schedule, several lanes: one file in include/pipelines/."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    description: str = ""
+    source: SourceSettings
+    milvus: MilvusSettings = MilvusSettings()
+    schedule: str | None = None  # cron or @daily; None = by hand
+    owner: str = "embedding-etl"
+    tags: tuple[str, ...] = ()
+    lanes: Annotated[dict[Annotated[str, Field(pattern=NAME)], LaneSettings], Field(min_length=1)]
+    limits: Limits = Limits()
+    thresholds: ThresholdSettings = ThresholdSettings()
+    shards: ShardSettings = ShardSettings()
+
+    @model_validator(mode="after")
+    def _names_fit_milvus(self) -> "PipelineSettings":
+        for lane in self.lanes:
+            if len(f"{self.name}_{lane}") > 100:
+                raise ValueError(f"pipeline and lane names are too long together: {self.name}_{lane}")
+        return self
+
+    def alias(self, lane: str) -> str:
+        """The alias that readers of this lane use."""
+        return f"{self.name}_{lane}"
+
+
+class Places(BaseSettings):
+    """Where ledger, state, Milvus and S3 are: ETL_* variables, `.local/demo.env` as the fallback."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ETL_",
+        env_file=(PROJECT_ROOT / ".local" / "demo.env", ".env"),
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    ledger_url: SecretStr = SecretStr(f"sqlite:///{PROJECT_ROOT / '.local' / 'ledger.db'}")
+    state_uri: str = str(PROJECT_ROOT / ".local" / "state")
+    milvus_uri: str = "http://127.0.0.1:19530"
+    milvus_token: SecretStr = SecretStr("")
+    milvus_database: str = "default"
+    pipelines_dir: Path = PROJECT_ROOT / "include" / "pipelines"
+    models_dir: Path = PROJECT_ROOT / ".local" / "models"
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    aws_access_key_id: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("AWS_ACCESS_KEY_ID", "aws_access_key_id")
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key")
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("AWS_SESSION_TOKEN", "aws_session_token")
+    )
+
+
+def load_pipeline(path: Path) -> PipelineSettings:
+    """Read and validate one pipeline file.
+
+    Raises:
+        ConfigError: naming the file, the key and what is allowed.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such pipeline file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected keys such as name, source, lanes; found {type(document).__name__}")
+    try:
+        pipeline = PipelineSettings.model_validate(document)
+    except ValidationError as error:
+        lines = [f"{path}: {_explain(detail)}" for detail in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+    if pipeline.name != path.stem:
+        raise ConfigError(f"{path}: name: is {pipeline.name!r}, but must equal the file's name, {path.stem!r}")
+    return pipeline
+
+
+def pipeline_files(pipelines_dir: Path) -> list[Path]:
+    """All pipeline files, sorted by name."""
+    return sorted(pipelines_dir.glob("*.yaml"))
+
+
+def find_pipeline(pipelines_dir: Path, name: str) -> PipelineSettings:
+    """Load a pipeline by its name.
+
+    Raises:
+        ConfigError: there is none of that name; the message lists those that exist.
+    """
+    path = pipelines_dir / f"{name}.yaml"
+    if not re.match(NAME, name) or not path.is_file():
+        known = ", ".join(file.stem for file in pipeline_files(pipelines_dir)) or "none"
+        raise ConfigError(f"{pipelines_dir}: no pipeline named {name!r}; there are: {known}")
+    return load_pipeline(path)
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """One validation error as `key: what is wrong; what is allowed`."""
+    key = ".".join(str(part) for part in detail["loc"] if part != "[key]") or "(the file)"
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = sorted(_fields_at(detail["loc"][:-1]))
+        close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{key}: unknown key.{hint} Allowed: {', '.join(allowed)}"
+    if detail["type"] == "missing":
+        return f"{key}: is required"
+    return f"{key}: {detail['msg'].removeprefix('Value error, ')} (found {detail['input']!r:.80})"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are allowed at a place in a pipeline file."""
+    model: Any = PipelineSettings
+    parts = list(location)
+    while parts:
+        part = str(parts.pop(0))
+        if part == "lanes":
+            model = LaneSettings
+            parts = parts[1:]
+        else:
+            model = model.model_fields[part].annotation
+    return list(model.model_fields) if issubclass(model, BaseModel) else [field.name for field in fields(model)]
