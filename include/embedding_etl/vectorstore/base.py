@@ -1,4 +1,4 @@
-"""What a vector database must do. milvus.py does it; fake.py does it in memory; tests/contract runs one suite over both."""
+"""What a vector database must do. milvus.py does it; fake.py does it in memory. One contract suite runs over both."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -40,7 +40,7 @@ class VectorStore(Protocol):
         """Write rows at their ids, split by count and bytes. Nothing is claimed about them until `read_versions`.
 
         Raises:
-            IntegrityError: a row fails the client-side checks (norm, finiteness, dimension, byte lengths, duplicate id).
+            IntegrityError: a row fails the client-side checks (norm, dimension, byte lengths, duplicate id).
         """
 
     def read_versions(self, name: str, ids: Sequence[str]) -> dict[str, str]:
@@ -50,7 +50,7 @@ class VectorStore(Protocol):
         """Delete by primary key, split by count. Absent ids are fine."""
 
     def count(self, name: str) -> int:
-        """Strong count(*) of rows."""
+        """How many rows there are, read with Strong consistency."""
 
     def flush(self, name: str) -> None:
         """Seal what was written, so that searches use the index."""
