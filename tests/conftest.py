@@ -1,0 +1,3 @@
+"""Fixtures shared by all suites, one module a topic."""
+
+pytest_plugins: list[str] = []
