@@ -1,0 +1,141 @@
+"""One writer per collection: leases with a growing token, and the check that fences every ledger write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from include.embedding_etl.errors import IntegrityError, TransientError
+from include.embedding_etl.ledger.database import Database, Row, insert_into, now_ms
+from include.embedding_etl.ledger.process import UNKNOWN, ProcessIdentity, is_dead, this_process
+from include.embedding_etl.ledger.records import Lease
+from include.embedding_etl.ledger.tables import leases
+
+FREE = ""
+
+
+class Leases:
+    """The `leases` table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def acquire(self, collection: str, owner: str, ttl_s: float = 300, *, bound_to_process: bool = False) -> Lease:
+        """Take the right to write to a collection, with a greater token than anybody had before.
+
+        Args:
+            collection: Real name of the collection; it need not exist yet.
+            owner: Who asks, such as a run id. The same owner may acquire again: its earlier lease is superseded.
+            ttl_s: For how long, unless extended.
+            bound_to_process: The lease is worth nothing once this process has ended, so others need not wait for its
+                expiry. Say False where one owner is several processes.
+        Raises:
+            TransientError: another live owner holds it; the message says who, and until when.
+        """
+        if not owner:
+            raise IntegrityError("a lease needs an owner")
+        process = this_process()
+        with self._database.writing() as connection:
+            # The row must exist before it can be locked: otherwise two first comers would both find the place free.
+            free = {"collection": collection, "owner": FREE, "token": 0, "expires_at_ms": 0}
+            nobody = {"host": "", "pid": 0, "process_start": UNKNOWN, "bound_to_process": False}
+            connection.execute(insert_into(connection, leases).values(**free, **nobody).on_conflict_do_nothing())
+            holder = _locked(connection, collection)
+            now = now_ms(connection)
+            if holder.owner not in (FREE, owner) and not _is_over(holder, now):
+                raise TransientError(_held(holder))
+            lease = Lease(collection, owner, holder.token + 1, now + round(ttl_s * 1000), ttl_s)
+            connection.execute(
+                sa.update(leases)
+                .where(leases.c.collection == collection)
+                .values(
+                    owner=owner,
+                    token=lease.token,
+                    expires_at_ms=lease.expires_at_ms,
+                    host=process.host,
+                    pid=process.pid,
+                    process_start=process.start,
+                    bound_to_process=bound_to_process,
+                )
+            )
+        return lease
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether nobody took the lease since. An expired lease that nobody wanted is still held."""
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(leases.c.token).where(_is_ours(lease))).first() is not None
+
+    def check(self, lease: Lease) -> None:
+        """Stop a writer that was superseded. Cheap: call it just before every write to Milvus.
+
+        Raises:
+            TransientError: the lease was lost.
+        """
+        if not self.holds(lease):
+            raise _lost(lease)
+
+    def extend(self, lease: Lease) -> Lease:
+        """Move the expiry to `ttl_s` from now.
+
+        Raises:
+            TransientError: the lease was lost.
+        """
+        with self._database.writing() as connection:
+            expires_at_ms = now_ms(connection) + round(lease.ttl_s * 1000)
+            extended = sa.update(leases).where(_is_ours(lease)).values(expires_at_ms=expires_at_ms)
+            if connection.execute(extended).rowcount == 0:
+                raise _lost(lease)
+        return replace(lease, expires_at_ms=expires_at_ms)
+
+    def release(self, lease: Lease) -> None:
+        """Let others have it at once. Quietly does nothing when the lease was lost before."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(leases).where(_is_ours(lease)).values(owner=FREE, expires_at_ms=0))
+
+
+@contextmanager
+def fenced(database: Database, lease: Lease, collection: str) -> Iterator[sa.Connection]:
+    """A write transaction that only its rightful holder can commit.
+
+    Raises:
+        TransientError: the lease was lost; nothing was written.
+        IntegrityError: the lease is for another collection.
+    """
+    if lease.collection != collection:
+        raise IntegrityError(f"the lease is for {lease.collection}, not for {collection}")
+    with database.writing() as connection:
+        held = sa.select(leases.c.token).where(_is_ours(lease)).with_for_update()
+        if connection.execute(held).first() is None:
+            raise _lost(lease)
+        yield connection
+
+
+def _is_ours(lease: Lease) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        leases.c.collection == lease.collection, leases.c.token == lease.token, leases.c.owner == lease.owner
+    )
+
+
+def _locked(connection: sa.Connection, collection: str) -> Row:
+    return connection.execute(sa.select(leases).where(leases.c.collection == collection).with_for_update()).one()
+
+
+def _is_over(holder: Row, now: int) -> bool:
+    process = ProcessIdentity(holder.host, holder.pid, holder.process_start)
+    return holder.expires_at_ms <= now or (holder.bound_to_process and is_dead(process))
+
+
+def _held(holder: Row) -> str:
+    until = datetime.fromtimestamp(holder.expires_at_ms / 1000, UTC)
+    return (
+        f"{holder.collection} is being written by {holder.owner} (pid {holder.pid} on {holder.host.split()[0]}), "
+        f"whose lease lasts until {until:%Y-%m-%d %H:%M:%S} UTC unless extended: wait for it, or stop it"
+    )
+
+
+def _lost(lease: Lease) -> TransientError:
+    return TransientError(
+        f"lease lost: {lease.owner} (token {lease.token}) no longer holds {lease.collection}; somebody else took over"
+    )

@@ -1,0 +1,164 @@
+"""What the ledger hands out and takes in, beside `types.ObjectRecord` and `types.Entry`."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from include.embedding_etl.types import JsonValue
+
+CollectionState: TypeAlias = Literal["live", "candidate", "retired"]
+RunState: TypeAlias = Literal["running", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCounts:
+    """How many objects of a pipeline are in which condition."""
+
+    active: Mapping[str, int]  # media type -> objects that are neither skipped nor vanished
+    skipped: Mapping[str, int]  # reason -> objects
+    vanished: int  # tombstones
+
+
+class EntryTotals(NamedTuple):
+    """What the ledger claims about a collection; unpacks as a tuple."""
+
+    objects: int  # with a verified version
+    rows: int  # verified
+    unfinished: int  # begun, to be written again, or cut short by a crash
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFile:
+    """Where the vectors of one content are in the embedding store."""
+
+    uri: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One failure of one object, as the caller saw it."""
+
+    key: str
+    version: str
+    stage: str
+    error_class: str
+    message: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One failure of one version of one object in one lane, as the ledger keeps it."""
+
+    id: int
+    pipeline: str
+    lane: str
+    key: str
+    version: str
+    fingerprint: str
+    stage: str
+    error_class: str
+    message: str
+    attempts: int  # 0 = a person asked for another try
+    first_at_ms: int
+    last_at_ms: int
+    resolved_at_ms: int | None  # None = open
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A physical collection and the lane settings it was built with."""
+
+    name: str
+    pipeline: str
+    lane: str
+    fingerprint: str
+    settings: Mapping[str, JsonValue]
+    state: CollectionState
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cutover:
+    """One switch of an alias."""
+
+    alias: str
+    from_name: str | None  # None = the alias was new
+    to_name: str
+    run_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to one collection. Later holders have greater tokens."""
+
+    collection: str
+    owner: str
+    token: int
+    expires_at_ms: int
+    ttl_s: float = 300
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What one shard of one stage did. `lane` is "" and `shard` 0 for stages that are not cut up."""
+
+    stage: str
+    lane: str
+    shard: int
+    counts: Mapping[str, int]
+    duration_s: float
+    model_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageTotals:
+    """What all shards of one stage and lane did."""
+
+    stage: str
+    lane: str
+    shards: int
+    counts: Mapping[str, int]
+    duration_s: float  # added up: more than the wall time where shards ran side by side
+    model_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run, with its figures per stage, lane and shard in the order in which they were first reported."""
+
+    run_id: str
+    pipeline: str
+    state: RunState
+    started_at_ms: int
+    ended_at_ms: int | None
+    stages: tuple[StageRecord, ...] = field(default=())
+
+    def totals(self) -> list[StageTotals]:
+        """The figures of all shards added up, per stage and lane."""
+        groups: dict[tuple[str, str], list[StageRecord]] = defaultdict(list)
+        for record in self.stages:
+            groups[record.stage, record.lane].append(record)
+        return [
+            StageTotals(
+                stage,
+                lane,
+                len(records),
+                _added(record.counts for record in records),
+                sum(record.duration_s for record in records),
+                sum(record.model_s for record in records),
+            )
+            for (stage, lane), records in groups.items()
+        ]
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = defaultdict(int)
+    for figures in counts:
+        for name, figure in figures.items():
+            total[name] += figure
+    return dict(total)

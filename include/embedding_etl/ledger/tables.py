@@ -1,0 +1,158 @@
+"""The ledger's tables. A change here needs a migration in migrations/versions; a test compares the two."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+# PostgreSQL sorts text by the rules of a language; storage lists in byte order. SQLite compares bytes anyway.
+Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER counts up by itself there
+
+metadata = sa.MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "fk": "fk_%(table_name)s_%(column_0_N_name)s"}
+)
+
+objects = sa.Table(
+    "objects",
+    metadata,
+    sa.Column("pipeline", Key, primary_key=True),
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("last_modified_ms", sa.BigInteger, nullable=False),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("skip_reason", sa.Text, nullable=False),
+    sa.Column("vanished", sa.Boolean, nullable=False),
+    sa.Column("meta", Json, nullable=False),
+    sqlite_with_rowid=False,  # stored in key order: a stream reads pages one after the other
+)
+
+collections = sa.Table(
+    "collections",
+    metadata,
+    sa.Column("name", Key, primary_key=True),
+    sa.Column("pipeline", Key, nullable=False),
+    sa.Column("lane", Key, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("settings", Json, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("state IN ('live', 'candidate', 'retired')", name="ck_collections_state"),
+)
+sa.Index(
+    "uq_collections_live",
+    collections.c.pipeline,
+    collections.c.lane,
+    unique=True,
+    sqlite_where=sa.text("state = 'live'"),
+    postgresql_where=sa.text("state = 'live'"),
+)
+
+entries = sa.Table(
+    "entries",
+    metadata,
+    # A collection that nobody recorded would hide its entries from `delete_vanished`, and leave orphans behind.
+    sa.Column("collection", Key, sa.ForeignKey("collections.name"), primary_key=True),
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("last_modified_ms", sa.BigInteger, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("intended_rows", sa.BigInteger, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("synced_at_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+vectors = sa.Table(
+    "vectors",
+    metadata,
+    sa.Column("fingerprint", Key, primary_key=True),
+    sa.Column("content_hash", Key, primary_key=True),
+    sa.Column("uri", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("pipeline", Key, nullable=False),
+    sa.Column("lane", Key, nullable=False),
+    sa.Column("key", Key, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("error_class", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("last_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("resolved_at_ms", sa.BigInteger, nullable=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+OPEN = dead_letters.c.resolved_at_ms.is_(None)
+sa.Index(
+    "uq_dead_letters_open",
+    dead_letters.c.pipeline,
+    dead_letters.c.lane,
+    dead_letters.c.key,
+    unique=True,
+    sqlite_where=OPEN,
+    postgresql_where=OPEN,
+)
+
+cutovers = sa.Table(
+    "cutovers",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("alias", sa.Text, nullable=False, index=True),
+    sa.Column("from_name", Key, sa.ForeignKey("collections.name"), nullable=True),
+    sa.Column("to_name", Key, sa.ForeignKey("collections.name"), nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_id", Key, primary_key=True),
+    sa.Column("pipeline", Key, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger, nullable=True),
+    sa.CheckConstraint("state IN ('running', 'succeeded', 'failed')", name="ck_runs_state"),
+)
+sa.Index("ix_runs_pipeline_started_at_ms", runs.c.pipeline, runs.c.started_at_ms)
+
+# One row a shard, not one counter a run: shards report side by side, and a retried shard replaces what it said before.
+run_stages = sa.Table(
+    "run_stages",
+    metadata,
+    sa.Column("run_id", Key, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("stage", Key, primary_key=True),
+    sa.Column("lane", Key, primary_key=True),
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("counts", Json, nullable=False),
+    sa.Column("duration_s", sa.Double, nullable=False),
+    sa.Column("model_s", sa.Double, nullable=False),
+    sa.Column("first_at_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("collection", Key, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),  # "" = free; the row stays, because its token has to grow
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("process_start", sa.BigInteger, nullable=False),
+    sa.Column("bound_to_process", sa.Boolean, nullable=False),
+)

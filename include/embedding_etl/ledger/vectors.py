@@ -1,0 +1,41 @@
+"""Which contents have vectors in the embedding store, and where."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import sqlalchemy as sa
+
+from include.embedding_etl.ledger.database import Database, execute_many, in_slices, insert_into
+from include.embedding_etl.ledger.records import VectorFile
+from include.embedding_etl.ledger.tables import vectors
+
+_FILE = sa.select(vectors.c.content_hash, vectors.c.uri, vectors.c.rows)
+
+
+class VectorFiles:
+    """The `vectors` table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self, fingerprint: str, content_hashes: Sequence[str]) -> dict[str, VectorFile]:
+        """Where the vectors of those contents are that have some."""
+        found: dict[str, VectorFile] = {}
+        with self._database.reading() as connection:
+            for some in in_slices(content_hashes):
+                statement = _FILE.where(vectors.c.fingerprint == fingerprint, vectors.c.content_hash.in_(some))
+                found.update((row[0], VectorFile(row[1], row[2])) for row in connection.execute(statement))
+        return found
+
+    def put(self, fingerprint: str, files: Iterable[tuple[str, str, int]]) -> None:
+        """Write down where vectors are: (content_hash, uri, rows). What is known already stays: the first one wins."""
+        rows = [
+            {"fingerprint": fingerprint, "content_hash": content_hash, "uri": uri, "rows": count}
+            for content_hash, uri, count in files
+        ]
+        with self._database.writing() as connection:
+            execute_many(connection, insert_into(connection, vectors).on_conflict_do_nothing(), rows)
+
+    def stream(self, fingerprint: str) -> Iterator[tuple[str, VectorFile]]:
+        """All contents of a fingerprint, in the order of their hashes."""
+        rows = self._database.stream(_FILE.where(vectors.c.fingerprint == fingerprint), vectors.c.content_hash)
+        return ((content_hash, VectorFile(uri, count)) for content_hash, uri, count in rows)
