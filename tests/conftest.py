@@ -1,3 +1,5 @@
 """Fixtures shared by all suites, one module a topic."""
 
-pytest_plugins: list[str] = []
+pytest_plugins: list[str] = [
+    "tests.fixtures_milvus",
+]
