@@ -1,0 +1,93 @@
+"""What every ledger database must do with entries."""
+
+from dataclasses import replace
+
+import pytest
+
+from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.ledger import Ledger
+from include.embedding_etl.ledger.records import EntryTotals, Lease
+from include.embedding_etl.types import Entry
+from tests.fixtures_ledger import COLLECTION, HOSTILE_KEYS, make_entry
+
+
+def test_a_committed_entry_is_read_back(ledger: Ledger, lease: Lease) -> None:
+    entry = Entry("k", "v", 1_763_000_000_123, "hash", 7, 7, "run-9")
+    ledger.entries.commit(lease, COLLECTION, [entry])
+    assert list(ledger.entries.stream(COLLECTION)) == [entry]
+    assert ledger.entries.get_many(COLLECTION, ["k", "absent"]) == {"k": entry}
+
+
+def test_hostile_keys_survive_and_stream_in_byte_order(ledger: Ledger, lease: Lease) -> None:
+    ledger.entries.intend(lease, COLLECTION, [(key, 5) for key in HOSTILE_KEYS])
+    ledger.entries.commit(lease, COLLECTION, [make_entry(key) for key in HOSTILE_KEYS])
+    assert [entry.key for entry in ledger.entries.stream(COLLECTION)] == sorted(HOSTILE_KEYS, key=str.encode)
+    assert ledger.entries.get_many(COLLECTION, HOSTILE_KEYS) == {key: make_entry(key) for key in HOSTILE_KEYS}
+    ledger.entries.delete(lease, COLLECTION, HOSTILE_KEYS)
+    assert list(ledger.entries.stream(COLLECTION)) == []
+
+
+def test_an_intention_for_a_new_object_claims_nothing(ledger: Ledger, lease: Lease) -> None:
+    ledger.entries.intend(lease, COLLECTION, [("k", 4)])
+    assert list(ledger.entries.stream(COLLECTION)) == [Entry("k", "", 0, "", 0, 4)]
+
+
+@pytest.mark.parametrize(("intended", "expected"), [(1, 2), (2, 2), (9, 9)])
+def test_an_intention_only_ever_raises_and_leaves_the_claim_alone(
+    ledger: Ledger, lease: Lease, intended: int, expected: int
+) -> None:
+    ledger.entries.commit(lease, COLLECTION, [make_entry("k", rows=2)])
+    ledger.entries.intend(lease, COLLECTION, [("k", intended)])
+    assert list(ledger.entries.stream(COLLECTION)) == [replace(make_entry("k", rows=2), intended_rows=expected)]
+
+
+def test_a_commit_settles_the_intention(ledger: Ledger, lease: Lease) -> None:
+    ledger.entries.intend(lease, COLLECTION, [("k", 9)])
+    ledger.entries.commit(lease, COLLECTION, [replace(make_entry("k", rows=2), intended_rows=9)])
+    assert list(ledger.entries.stream(COLLECTION)) == [make_entry("k", rows=2)]
+
+
+def test_forgotten_versions_are_work_to_do_and_rows_stay_known(ledger: Ledger, lease: Lease) -> None:
+    ledger.entries.commit(lease, COLLECTION, [make_entry("a", rows=2), make_entry("b", rows=3)])
+    ledger.entries.intend(lease, COLLECTION, [("b", 5)])
+    ledger.entries.forget_versions(lease, COLLECTION)
+    assert [(entry.version, entry.rows, entry.intended_rows) for entry in ledger.entries.stream(COLLECTION)] == [
+        ("", 2, 2),
+        ("", 3, 5),
+    ]
+
+
+def test_totals_count_claims_rows_and_what_is_unfinished(ledger: Ledger, lease: Lease) -> None:
+    assert ledger.entries.totals(COLLECTION) == EntryTotals(0, 0, 0)
+    ledger.entries.commit(
+        lease, COLLECTION, [make_entry("a", rows=2), make_entry("b", rows=3), make_entry("c", rows=0)]
+    )
+    ledger.entries.intend(lease, COLLECTION, [("b", 4), ("new", 1)])
+    assert ledger.entries.totals(COLLECTION) == (3, 5, 2)
+    ledger.entries.forget_versions(lease, COLLECTION)
+    assert ledger.entries.totals(COLLECTION) == (0, 5, 4)
+
+
+def test_collections_do_not_see_each_other(ledger: Ledger, lease: Lease) -> None:
+    ledger.collections.add(replace(ledger.collections.of_pipeline("demo")[0], name="candidate_2", state="candidate"))
+    other = ledger.leases.acquire("candidate_2", "run-1")
+    ledger.entries.commit(lease, COLLECTION, [make_entry("k", rows=2)])
+    ledger.entries.commit(other, "candidate_2", [make_entry("k", rows=5)])
+    ledger.entries.forget_versions(other, "candidate_2")
+    assert list(ledger.entries.stream(COLLECTION)) == [make_entry("k", rows=2)]
+    ledger.entries.delete(other, "candidate_2", ["k"])
+    assert ledger.entries.totals(COLLECTION).objects == 1
+
+
+def test_more_keys_than_a_statement_may_have_variables(ledger: Ledger, lease: Lease) -> None:
+    keys = [f"{number:06d}" for number in range(40_000)]
+    ledger.entries.commit(lease, COLLECTION, [make_entry(key) for key in keys])
+    assert len(ledger.entries.get_many(COLLECTION, keys)) == 40_000
+    ledger.entries.delete(lease, COLLECTION, keys[1:])
+    assert [entry.key for entry in ledger.entries.stream(COLLECTION)] == keys[:1]
+
+
+def test_entries_of_a_collection_that_nobody_recorded_are_refused(ledger: Ledger) -> None:
+    stray = ledger.leases.acquire("stray", "run-1")
+    with pytest.raises(IntegrityError, match="ledger refused"):
+        ledger.entries.commit(stray, "stray", [make_entry("k")])
