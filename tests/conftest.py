@@ -1,5 +1,6 @@
 """Fixtures shared by all suites, one module a topic."""
 
 pytest_plugins: list[str] = [
+    "tests.fixtures_ledger",
     "tests.fixtures_milvus",
 ]
