@@ -126,6 +126,13 @@ class ShardSettings(_Strict):
     max_shard_objects: Annotated[int, Field(ge=1)] = 2_000  # below max_shards, a new shard is opened at this size
 
 
+class PoolSettings(_Strict):
+    """Airflow pools: sync of one Milvus Lite server wants a pool of one slot. The pools must exist in Airflow."""
+
+    embed: str = "default_pool"
+    sync: str = "default_pool"
+
+
 class PipelineSettings(_Strict):
     """One source, one schedule, several lanes: one file in include/pipelines/."""
 
@@ -140,6 +147,7 @@ class PipelineSettings(_Strict):
     limits: Limits = Limits()
     thresholds: ThresholdSettings = ThresholdSettings()
     shards: ShardSettings = ShardSettings()
+    pools: PoolSettings = PoolSettings()
 
     @model_validator(mode="after")
     def _names_fit_milvus(self) -> "PipelineSettings":

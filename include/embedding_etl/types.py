@@ -38,6 +38,10 @@ class ObjectRecord:
     vanished: bool = False  # a tombstone: a complete listing no longer has it
     meta: Mapping[str, str] = field(default_factory=dict)  # the object's user metadata
 
+    def listed(self) -> ListedObject:
+        """The version that this record describes, as a listing would show it."""
+        return ListedObject(self.key, self.etag, self.size_bytes, self.last_modified_ms)
+
     def same_version(self, listed: ListedObject) -> bool:
         """Whether the listing shows the version that this record describes."""
         return (self.etag, self.size_bytes, self.last_modified_ms) == (

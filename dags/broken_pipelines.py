@@ -1,0 +1,13 @@
+"""Shows pipeline files with errors as an import error in the Airflow UI, without taking the other DAGs down."""
+
+from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.settings import Places, load_pipeline, pipeline_files
+
+problems = []
+for file in pipeline_files(Places().pipelines_dir):
+    try:
+        load_pipeline(file)
+    except ConfigError as error:
+        problems.append(str(error))
+if problems:
+    raise ConfigError("These pipeline files have no DAG until they are mended:\n" + "\n".join(problems))

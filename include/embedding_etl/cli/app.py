@@ -1,0 +1,181 @@
+"""The commands of `etl`. Each prints a table for people, or one JSON document with --json. Exit code 1: not done."""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from include.embedding_etl.cli import tables
+from include.embedding_etl.errors import ConfigError, EmbeddingEtlError
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.settings import Places, find_pipeline
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+models_app = typer.Typer(no_args_is_help=False, help="List each lane's model, or fetch full-size ones from the hub.")
+ledger_app = typer.Typer(no_args_is_help=True, help="The ledger's schema.")
+app.add_typer(models_app, name="models")
+app.add_typer(ledger_app, name="ledger")
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+Pipeline = Annotated[str, typer.Argument(help="Name of a file in include/pipelines, without .yaml")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables")]
+
+
+@contextmanager
+def opened(pipeline: str) -> Iterator[Runtime]:
+    """The pipeline's parts, with errors turned into one plain line and exit code 2."""
+    places = Places()
+    try:
+        with Runtime(find_pipeline(places.pipelines_dir, pipeline), places) as runtime:
+            yield runtime
+    except EmbeddingEtlError as error:
+        errors.print(f"etl: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def run(
+    pipeline: Pipeline,
+    rewrite: Annotated[
+        list[str] | None, typer.Option(help="Lane whose rows are all written again, from stored vectors; repeatable")
+    ] = None,
+    approve_deletes: Annotated[int, typer.Option(min=0, help="Up to how many objects may vanish at once")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Converge the pipeline here and now, without Airflow. Exit code 1 if the run is red."""
+    from include.embedding_etl.converge import Request, converge
+
+    with opened(pipeline) as runtime:
+        unknown = sorted(set(rewrite or ()) - set(runtime.pipeline.lanes))
+        if unknown:
+            known = ", ".join(runtime.pipeline.lanes)
+            raise ConfigError(f"--rewrite: {pipeline} has no lane {unknown[0]!r}; it has: {known}")
+        run_id = f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
+        with errors.status("starting") as status:
+
+            def tell(line: str) -> None:
+                status.update(line)
+                if not errors.is_terminal:
+                    errors.print(line, markup=False, highlight=False)
+
+            result = converge(runtime, run_id, Request(frozenset(rewrite or ()), approve_deletes), tell)
+    _show(result.to_json(), as_json, lambda: tables.show_report(console, result))
+    raise typer.Exit(0 if result.green else 1)
+
+
+@app.command()
+def plan(pipeline: Pipeline, as_json: Json = False) -> None:
+    """What a run would do. Lists the source and looks at what is new; writes nothing anywhere."""
+    from include.embedding_etl.plan import plan as make_plan
+
+    with opened(pipeline) as runtime:
+        result = make_plan(runtime)
+    _show(result.to_json(), as_json, lambda: tables.show_plan(console, result))
+
+
+@app.command()
+def status(pipeline: Pipeline, as_json: Json = False) -> None:
+    """Whether ledger and Milvus agree now, and how the last run ended. Exit code 1 if they do not."""
+    from include.embedding_etl.status import status as make_status
+
+    with opened(pipeline) as runtime:
+        result = make_status(runtime)
+    _show(result.to_json(), as_json, lambda: tables.show_status(console, result))
+    raise typer.Exit(0 if result.agrees else 1)
+
+
+@app.command()
+def search(
+    pipeline: Pipeline,
+    text: Annotated[str, typer.Option(help="A sentence")] = "",
+    image: Annotated[Path | None, typer.Option(help="A picture on this machine")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound on this machine")] = None,
+    video: Annotated[Path | None, typer.Option(help="A film on this machine")] = None,
+    lane: Annotated[str, typer.Option(help="Lane to search; left out: the first that reads this kind of query")] = "",
+    where: Annotated[str, typer.Option("--filter", help="Such as: media_type=image/png, meta.author=Ann")] = "",
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many hits")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Search a lane by a sentence, a picture, a sound or a film."""
+    from include.embedding_etl.search import Query, lanes_that_read, query_modality
+    from include.embedding_etl.search import search as find
+    from include.embedding_etl.vectorstore.filters import parse_filter
+
+    with opened(pipeline) as runtime:
+        given = [file for file in (image, audio, video) if file is not None]
+        if len(given) + bool(text) != 1:
+            raise ConfigError("search: give exactly one of --text, --image, --audio, --video")
+        lanes = [lane] if lane else lanes_that_read(runtime, query_modality(given[0]) if given else "text")
+        if not lanes:
+            raise ConfigError(f"no lane of {pipeline} has anything indexed that reads this kind of query")
+        query = Query(text, given[0] if given else None, parse_filter(where) if where else "", top)
+        hits = find(runtime, lanes[0], query)
+    document = {
+        "pipeline": pipeline,
+        "lane": lanes[0],
+        "hits": [{"score": hit.score, "id": hit.id, **hit.fields} for hit in hits],
+    }
+    _show(document, as_json, lambda: tables.show_hits(console, lanes[0], hits))
+
+
+@models_app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    pipeline: Annotated[str, typer.Option(help="Only this pipeline")] = "",
+    as_json: Json = False,
+) -> None:
+    """Each lane's model: where its weights come from, hash, dimension, whether pretrained."""
+    if context.invoked_subcommand is not None:
+        return
+    from include.embedding_etl.model_list import list_models
+
+    places = Places()
+    try:
+        listed = list_models(places, pipeline)
+    except EmbeddingEtlError as error:
+        errors.print(f"etl: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+    _show({"models": [item.to_json() for item in listed]}, as_json, lambda: tables.show_models(console, listed))
+
+
+@models_app.command()
+def pull(pipeline: Pipeline) -> None:
+    """Fetch the pipeline's full-size models from the hub, by pinned revision."""
+    from include.embedding_etl.embed.models import pull_model
+
+    with opened(pipeline) as runtime:
+        for lane, settings in runtime.pipeline.lanes.items():
+            if settings.model.weights == "hub":
+                path = pull_model(settings.model, runtime.places.models_dir)
+                console.print(f"{lane}: {settings.model.id} is in {path}", markup=False)
+            else:
+                console.print(f"{lane}: {settings.model.id} comes from {settings.model.weights}", markup=False)
+
+
+@ledger_app.command()
+def upgrade() -> None:
+    """Create the ledger, or bring its schema up to date."""
+    from include.embedding_etl.ledger import migrate
+
+    places = Places()
+    try:
+        migrate(places.ledger_url.get_secret_value())
+    except EmbeddingEtlError as error:
+        errors.print(f"etl: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+    console.print("The ledger is up to date.")
+
+
+def _show(document: object, as_json: bool, show_tables) -> None:  # type: ignore[no-untyped-def]
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+    else:
+        show_tables()

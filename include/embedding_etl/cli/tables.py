@@ -1,0 +1,134 @@
+"""How the commands of `etl` look to people. Keys and texts come from strangers: never read as markup or terminal codes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from include.embedding_etl.types import Hit
+
+if TYPE_CHECKING:
+    from include.embedding_etl.model_list import ListedModel
+    from include.embedding_etl.plan import Plan
+    from include.embedding_etl.stages.report import Report
+    from include.embedding_etl.status import Status
+
+
+def plain(value: object, width: int = 0) -> Text:
+    """A cell without markup and control characters."""
+    cleaned = "".join(letter if letter.isprintable() else "·" for letter in " ".join(str(value).split(" ")))
+    return Text(cleaned if not width or len(cleaned) <= width else cleaned[: width - 1] + "…")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    return table
+
+
+def show_report(console: Console, report: "Report") -> None:
+    """The table at the end of a run."""
+    table = _table(
+        f"{report.pipeline}: {report.listed} objects in storage",
+        "lane", "objects", "indexed", "rows", "embedded", "chunks", "model calls", "reused", "dead letters", "seconds",
+    )  # fmt: skip
+    for lane, figures in report.lanes.items():
+        run = figures.figures
+        table.add_row(
+            plain(lane), str(figures.objects), str(figures.indexed), str(figures.rows_milvus), str(run.get("embedded", 0)),
+            str(run.get("chunks", 0)), str(run.get("model_calls", 0)), str(run.get("reused", 0)),
+            str(figures.dead_letters), f"{figures.seconds:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    show_left_out(console, report.unrouted, report.skipped)
+    for lane, figures in report.lanes.items():
+        show_difference(console, lane, figures.differs)
+    if report.green:
+        console.print("Green: storage, ledger and Milvus agree.", style="green")
+    for problem in report.problems:
+        console.print(Text("Red: ", style="red bold") + plain(problem))
+
+
+def show_left_out(console: Console, unrouted: dict[str, int], skipped: dict[str, int]) -> None:
+    """Objects that no lane processes, with the reason."""
+    if unrouted:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(unrouted.items()))
+        console.print(plain(f"Accepted by no lane: {kinds}"))
+    if skipped:
+        console.print(plain("Skipped: " + ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))))
+
+
+def show_difference(console: Console, lane: str, differs: Sequence[str]) -> None:
+    """Configuration that waits for a reindex."""
+    if differs:
+        console.print(plain(f"{lane}: configuration differs from live ({', '.join(differs)}): reindex to apply"))
+
+
+def show_plan(console: Console, plan: "Plan") -> None:
+    """What a run would do."""
+    table = _table(
+        f"{plan.pipeline}: a run would, for {plan.objects} objects in storage",
+        "lane", "new", "changed", "renamed", "deleted", "reusable", "dead-lettered", "deferred", "unchanged",
+    )  # fmt: skip
+    for lane, figures in plan.lanes.items():
+        table.add_row(
+            plain(lane), str(figures.new), str(figures.changed), str(figures.renamed), str(figures.deleted),
+            str(figures.reusable), str(figures.dead_lettered), str(figures.deferred), str(figures.unchanged),
+        )  # fmt: skip
+    console.print(table)
+    show_left_out(console, {}, plan.skipped)
+    for lane, figures in plan.lanes.items():
+        show_difference(console, lane, figures.differs)
+    console.print("Nothing was changed.")
+
+
+def show_status(console: Console, status: "Status") -> None:
+    """Ledger and Milvus, side by side."""
+    table = _table(
+        f"{status.pipeline}: ledger and Milvus", "lane", "objects", "rows (ledger)", "rows (Milvus)", "dead letters",
+        "model", "dimension", "index", "collection",
+    )  # fmt: skip
+    for lane, figures in status.lanes.items():
+        table.add_row(
+            plain(lane), str(figures.objects), str(figures.rows_ledger), str(figures.rows_milvus),
+            str(sum(figures.dead_letters.values())), plain(figures.model_id), str(figures.dimension),
+            plain(figures.index), plain(figures.collection),
+        )  # fmt: skip
+    console.print(table)
+    show_left_out(console, {}, status.skipped)
+    for lane, figures in status.lanes.items():
+        show_difference(console, lane, figures.differs)
+        if figures.problem:
+            console.print(Text(f"{lane}: ", style="red bold") + plain(figures.problem))
+    if status.last_run is not None:
+        console.print(plain(f"Last run: {status.last_run.run_id}, {status.last_run.state}"))
+
+
+def show_hits(console: Console, lane: str, hits: Sequence[Hit]) -> None:
+    """Search results, nearest first."""
+    table = _table(f"{len(hits)} hits in lane {lane}", "object", "score", "place", "media type", "text")
+    for hit in hits:
+        fields = hit.fields
+        place = f"{fields['start']}–{fields['end']}" if fields["end"] else ""
+        table.add_row(
+            plain(fields["object_key"], 60),
+            f"{hit.score:.3f}",
+            place,
+            plain(fields["media_type"]),
+            plain(fields["text"], 80),
+        )
+    console.print(table)
+
+
+def show_models(console: Console, models: Sequence["ListedModel"]) -> None:
+    """Each lane's model."""
+    table = _table("Models", "pipeline", "lane", "model", "weights from", "dimension", "pretrained", "weights sha256")
+    for model in models:
+        table.add_row(
+            plain(model.pipeline), plain(model.lane), plain(model.model_id), plain(model.origin),
+            str(model.dimension or "?"), "yes" if model.pretrained else "demo", plain(model.weights_hash[:12] or model.missing),
+        )  # fmt: skip
+    console.print(table)

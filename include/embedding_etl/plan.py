@@ -1,0 +1,127 @@
+"""plan: what a run would do and cost, from a fresh listing, without writing anything anywhere."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+
+from include.embedding_etl.batching import batched
+from include.embedding_etl.diff import Action, decide_changes, merge
+from include.embedding_etl.embed.fingerprint import fingerprint
+from include.embedding_etl.embed.models import resolve_model
+from include.embedding_etl.lane_changes import LetterCursor, accepts
+from include.embedding_etl.live_collection import find_live
+from include.embedding_etl.routing import KeyFilter
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.shard_files import WORK, read_work, work_batch
+from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
+from include.embedding_etl.stages.identify import look_at
+from include.embedding_etl.state import StateStore
+from include.embedding_etl.types import JsonValue, ListedObject, ObjectRecord
+
+RECORDS = "records.parquet"
+
+
+@dataclass(slots=True)
+class LanePlan:
+    """What a run would do in one lane."""
+
+    new: int = 0
+    changed: int = 0
+    renamed: int = 0  # new, with the bytes of one that vanished: rows are written, the model is not called
+    deleted: int = 0
+    reusable: int = 0  # of new and changed: the embedding store has their vectors
+    dead_lettered: int = 0
+    unchanged: int = 0
+    deferred: int = 0  # not readable, or changing right now
+    differs: tuple[str, ...] = ()  # configuration that waits for a reindex
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run would do."""
+
+    pipeline: str
+    objects: int = 0
+    bytes: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    lanes: dict[str, LanePlan] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain values, for `--json`."""
+        return asdict(self)
+
+
+def plan(runtime: Runtime) -> Plan:
+    """List, identify and compare, as a run would, with every file in a temporary directory.
+
+    Raises:
+        ConfigError, TransientError: the source cannot be listed.
+    """
+    with tempfile.TemporaryDirectory(prefix="etl-plan-") as directory:
+        state = StateStore(directory, runtime.places)
+        source = runtime.pipeline.source
+        snapshot = write_snapshot(
+            state,
+            "snapshot.parquet",
+            source.uri,
+            runtime.source.list(),
+            KeyFilter(source.include, source.exclude).accepts,
+        )
+        result = Plan(runtime.pipeline.name, snapshot.objects, snapshot.bytes)
+        with state.open_writer(RECORDS, WORK, {}) as writer:
+            for batch in batched(_records(runtime, iter_snapshot(state, snapshot)), 2_000):
+                writer.write_batch(work_batch(batch))
+        result.skipped = dict(Counter(record.skip_reason for record in read_work(state, RECORDS) if record.skip_reason))
+        for lane in runtime.pipeline.lanes:
+            result.lanes[lane] = _plan_lane(runtime, lane, state)
+    return result
+
+
+def _records(runtime: Runtime, listing: Iterator[ListedObject]) -> Iterator[ObjectRecord]:
+    """ledger.objects as `identify` would leave it."""
+    known = runtime.ledger.objects.stream(runtime.pipeline.name)
+    for listed, record in merge(listing, known, lambda item: item.key, lambda item: item.key):
+        if listed is not None:
+            unchanged = record is not None and not record.vanished and record.same_version(listed)
+            yield record if unchanged and record is not None else look_at(runtime, listed)
+        elif record is not None:
+            yield replace(record, vanished=True)
+
+
+def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
+    live = find_live(runtime, lane)
+    settings = runtime.pipeline.lanes[lane]
+    digest = (
+        live.fingerprint
+        if live
+        else fingerprint(resolve_model(settings.model, runtime.places.models_dir), settings.chunk)
+    )
+    result = LanePlan(differs=live.differs if live else ())
+    gone = {record.content_hash for record in read_work(state, RECORDS) if record.vanished and record.content_hash}
+    letters = LetterCursor(runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane), digest)
+    entries = runtime.ledger.entries.stream(live.name) if live else iter(())
+    with closing(letters):
+        changes = decide_changes(
+            read_work(state, RECORDS), entries, lambda record: accepts(runtime, lane, record), letters.holds
+        )
+        for change in changes:
+            if change.action in (Action.EMBED, Action.RELABEL) and change.record is not None:
+                content_hash = change.record.content_hash
+                if change.entry is not None:
+                    result.changed += 1
+                elif content_hash and content_hash in gone:
+                    result.renamed += 1
+                else:
+                    result.new += 1
+                result.reusable += bool(content_hash) and bool(runtime.ledger.vectors.known(digest, [content_hash]))
+            elif change.action is Action.DELETE:
+                result.deleted += 1
+            elif change.action is Action.DEAD:
+                result.dead_lettered += 1
+            elif change.action is Action.DEFER:
+                result.deferred += 1
+            else:
+                result.unchanged += 1
+    return result

@@ -1,0 +1,53 @@
+"""Where one run's files lie below the state URI. Run ids come from Airflow and people: they never become paths as they are."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from include.embedding_etl.errors import IntegrityError
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The paths of one run of one pipeline."""
+
+    pipeline: str
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        """The run's own directory: readable, and unique even where two run ids differ only in odd characters."""
+        readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.run_id)[:80].strip(".")
+        return f"runs/{self.pipeline}/{readable}-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
+
+    @property
+    def snapshot(self) -> str:
+        """The complete listing."""
+        return f"{self.prefix}/snapshot.parquet"
+
+    def shard(self, reference: str) -> str:
+        """What one mapped task has to do."""
+        lane, number = parse_shard(reference)
+        return f"{self.prefix}/{lane}/shard-{number:03d}.parquet"
+
+    def embedded(self, reference: str) -> str:
+        """What the embed stage made of that shard."""
+        lane, number = parse_shard(reference)
+        return f"{self.prefix}/{lane}/embedded-{number:03d}.parquet"
+
+
+def shard_reference(lane: str, number: int) -> str:
+    """The few characters that travel through XCom for one shard."""
+    return f"{lane}/{number}"
+
+
+def parse_shard(reference: str) -> tuple[str, int]:
+    """Lane and number of a shard reference.
+
+    Raises:
+        IntegrityError: it is not one that route made.
+    """
+    match = re.fullmatch(r"([a-z][a-z0-9_]*)/(\d{1,4})", reference)
+    if not match:
+        raise IntegrityError(f"{reference!r} is not a shard reference such as text/0")
+    return match.group(1), int(match.group(2))

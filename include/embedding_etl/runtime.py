@@ -1,0 +1,89 @@
+"""The opened parts of one pipeline: ledger, state, source, vector store. Each is opened when it is first needed."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from pydantic import SecretStr
+
+from include.embedding_etl.ledger import Ledger
+from include.embedding_etl.settings import PipelineSettings, Places
+from include.embedding_etl.state import StateStore
+from include.embedding_etl.storage.base import Source
+from include.embedding_etl.storage.select import S3Credentials, open_source
+from include.embedding_etl.vectorstore.base import VectorStore
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusAddress:
+    """Where Milvus is and how to get in."""
+
+    uri: str
+    token: SecretStr = SecretStr("")  # noqa: RUF009 - immutable
+    database: str = "default"
+
+
+class Runtime(AbstractContextManager["Runtime"]):
+    """What every stage gets as its first argument.
+
+    Args:
+        pipeline: The validated pipeline file.
+        places: Where ledger and state are, and Milvus and S3 unless given.
+        credentials: S3 credentials from a connection; None = those of `places`, else the usual AWS chain.
+        milvus: The address from a connection; None = that of `places`.
+        open_store: How to connect to the vector store; tests put in a fake.
+    """
+
+    def __init__(
+        self,
+        pipeline: PipelineSettings,
+        places: Places,
+        credentials: S3Credentials | None = None,
+        milvus: MilvusAddress | None = None,
+        open_store: Callable[[MilvusAddress], VectorStore] | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.places = places
+        self.milvus = milvus or MilvusAddress(places.milvus_uri, places.milvus_token, places.milvus_database)
+        self._credentials = credentials
+        self._open_store = open_store or _connect
+        self._opened = ExitStack()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, brought to the current schema."""
+        return self._opened.enter_context(Ledger.open(self.places.ledger_url.get_secret_value(), migrate=True))
+
+    @cached_property
+    def state(self) -> StateStore:
+        """Snapshots, shard files and the embedding store."""
+        return StateStore(self.places.state_uri, self.places)
+
+    @cached_property
+    def source(self) -> Source:
+        """The bucket prefix or directory."""
+        return open_source(self.pipeline.source, self.places, self._credentials)
+
+    @cached_property
+    def store(self) -> VectorStore:
+        """Milvus."""
+        store = self._open_store(self.milvus)
+        self._opened.callback(store.close)
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+
+def _connect(address: MilvusAddress) -> VectorStore:
+    from include.embedding_etl.vectorstore.milvus import MilvusStore
+
+    return MilvusStore(address.uri, token=address.token.get_secret_value(), database=address.database)

@@ -1,0 +1,31 @@
+"""Every stage writes its own figures into the ledger: counts, seconds, and seconds spent in the model."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from include.embedding_etl.runtime import Runtime
+
+log = structlog.get_logger()
+
+
+class Figures(Counter[str]):
+    """Counts of one stage; `model_s` is the time its model calls took."""
+
+    model_s: float = 0.0
+
+
+@contextmanager
+def stage(runtime: Runtime, run_id: str, name: str, lane: str = "", shard: int = 0) -> Iterator[Figures]:
+    """Time the block and record its figures, also when it fails: a retry replaces them."""
+    figures = Figures()
+    started = time.perf_counter()
+    try:
+        yield figures
+    finally:
+        duration_s = time.perf_counter() - started
+        runtime.ledger.runs.add_stage(run_id, name, dict(figures), duration_s, figures.model_s, lane=lane, shard=shard)
+        log.info("stage ended", stage=name, lane=lane, shard=shard, duration_s=round(duration_s, 2), **figures)

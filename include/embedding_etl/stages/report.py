@@ -1,0 +1,183 @@
+"""report: storage, ledger and Milvus must agree. Anything that is unaccounted for makes the run red."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from include.embedding_etl.diff import LOOK_AGAIN, Action, compare_listing
+from include.embedding_etl.errors import EmbeddingEtlError, TransientError
+from include.embedding_etl.lane_changes import lane_changes
+from include.embedding_etl.ledger.records import RunRecord
+from include.embedding_etl.live_collection import LiveCollection, find_live
+from include.embedding_etl.routing import lanes_for
+from include.embedding_etl.run_files import RunFiles
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.snapshot import iter_snapshot, read_snapshot
+from include.embedding_etl.stage_figures import stage
+from include.embedding_etl.types import JsonValue
+
+PENDING = (Action.EMBED, Action.RELABEL, Action.DELETE)
+SUMMED = ("embedded", "reused", "chunks", "model_calls", "rows", "stale_deleted", "deferred")
+
+
+@dataclass(slots=True)
+class LaneReport:
+    """One lane after the run, as storage, ledger and Milvus see it."""
+
+    alias: str
+    collection: str = ""
+    objects: int = 0  # routed to this lane
+    indexed: int = 0  # verified in Milvus at their current version
+    dead_letters: int = 0  # open, for the current version
+    deferred: int = 0  # changed while they were read, or not readable: the next run looks again
+    pending: int = 0  # should have been done by this run and was not
+    rows_ledger: int = 0
+    rows_milvus: int | None = None  # None = there is no such collection
+    figures: dict[str, int] = field(default_factory=dict)  # of this run
+    seconds: float = 0.0  # embed and sync, added up over shards
+    model_s: float = 0.0
+    differs: tuple[str, ...] = ()  # configuration that waits for a reindex
+
+
+@dataclass(slots=True)
+class Report:
+    """Whether the run may call itself done."""
+
+    pipeline: str
+    run_id: str
+    listed: int = 0
+    known: int = 0
+    unrouted: dict[str, int] = field(default_factory=dict)  # media type -> objects that no lane accepts
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> objects
+    vanished: int = 0
+    lanes: dict[str, LaneReport] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def green(self) -> bool:
+        """Nothing is unaccounted for."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain values, for `--json`."""
+        return {**asdict(self), "green": self.green}
+
+
+def report(runtime: Runtime, run_id: str, failures: Sequence[str] = ()) -> Report:
+    """Count everything again, after all writes, and end the run in the ledger.
+
+    Args:
+        failures: What the caller saw go wrong in earlier stages; each makes the run red.
+    Returns:
+        The report. A red run raises nothing: look at `green`.
+    """
+    result = Report(runtime.pipeline.name, run_id, problems=list(failures))
+    with stage(runtime, run_id, "report"):
+        _compare_storage(runtime, run_id, result)
+        run = runtime.ledger.runs.get(run_id)
+        for lane in runtime.pipeline.lanes:
+            result.lanes[lane] = LaneReport(runtime.pipeline.alias(lane))
+            try:
+                _fill_lane(runtime, lane, run, result.lanes[lane], result.problems)
+            except EmbeddingEtlError as error:
+                result.problems.append(f"lane {lane}: {error}")
+        _check_failures(runtime, result)
+    runtime.ledger.runs.finish(run_id, "succeeded" if result.green else "failed")
+    _release_leases(runtime, run_id)
+    return result
+
+
+def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> None:
+    """The snapshot against ledger.objects, by key and version: counts alone would miss a change nobody looked at."""
+    pipeline = runtime.pipeline
+    counts = runtime.ledger.objects.counts(pipeline.name)
+    result.unrouted = {kind: n for kind, n in counts.active.items() if not lanes_for(kind, pipeline.lanes)}
+    result.skipped, result.vanished = dict(counts.skipped), counts.vanished
+    result.known = sum(counts.active.values()) + sum(counts.skipped.values())
+    try:
+        snapshot = read_snapshot(runtime.state, RunFiles(pipeline.name, run_id).snapshot)
+        result.listed = snapshot.objects
+        differences = compare_listing(
+            iter_snapshot(runtime.state, snapshot), runtime.ledger.objects.stream(pipeline.name)
+        )
+        unseen = sum(1 for _, record in differences if record is None or record.skip_reason not in LOOK_AGAIN)
+    except EmbeddingEtlError as error:
+        result.problems.append(f"this run has no complete listing of {pipeline.source.uri}: {error}")
+        return
+    if unseen:
+        result.problems.append(f"{unseen} objects of the listing were not identified by this run")
+
+
+def _fill_lane(runtime: Runtime, lane: str, run: RunRecord | None, result: LaneReport, problems: list[str]) -> None:
+    _add_figures(result, lane, run)
+    live = find_live(runtime, lane)
+    if live is None:
+        problems.append(f"lane {lane}: it has no collection yet, since this run did not get that far")
+        return
+    result.collection, result.differs = live.name, live.differs
+    actions = Counter(change.action for change in lane_changes(runtime, lane, live.name, live.fingerprint))
+    result.indexed, result.dead_letters = actions[Action.KEEP], actions[Action.DEAD]
+    result.deferred = actions[Action.DEFER]
+    result.pending = sum(actions[action] for action in PENDING)
+    result.objects = sum(actions.values()) - actions[Action.DELETE] - actions[Action.DEFER]
+    if result.pending:
+        problems.append(
+            f"lane {lane}: not done by this run: "
+            + ", ".join(f"{actions[action]} to {action.value}" for action in PENDING if actions[action])
+            + ". The failed tasks say why; the next run goes on from here."
+        )
+    _compare_milvus(runtime, live, result, problems)
+
+
+def _compare_milvus(runtime: Runtime, live: LiveCollection, result: LaneReport, problems: list[str]) -> None:
+    totals = runtime.ledger.entries.totals(live.name)
+    result.rows_ledger = totals.rows
+    again = f"`etl run {runtime.pipeline.name} --rewrite {live.lane}` writes them again from stored vectors"
+    if not runtime.store.has_collection(live.name):
+        problems.append(
+            f"lane {live.lane}: Milvus has no collection {live.name}: {totals.rows} rows of {totals.objects} objects "
+            f"are missing; {again}"
+        )
+        return
+    result.rows_milvus = runtime.store.count(live.name)
+    if result.rows_milvus != totals.rows:
+        missing = totals.rows - result.rows_milvus
+        kind = f"{missing} are missing" if missing > 0 else f"{-missing} are too many"
+        problems.append(
+            f"lane {live.lane}: Milvus holds {result.rows_milvus} rows in {live.name}, the ledger verified "
+            f"{totals.rows}: {kind}; {again}"
+        )
+    target = runtime.store.alias_target(live.alias)
+    if target != live.name:
+        problems.append(f"lane {live.lane}: alias {live.alias} points at {target or 'nothing'}, not at {live.name}")
+
+
+def _add_figures(result: LaneReport, lane: str, run: RunRecord | None) -> None:
+    for totals in run.totals() if run is not None else []:
+        if totals.lane == lane:
+            result.seconds += totals.duration_s
+            result.model_s += totals.model_s
+            for name in SUMMED:
+                result.figures[name] = result.figures.get(name, 0) + totals.counts.get(name, 0)
+
+
+def _check_failures(runtime: Runtime, result: Report) -> None:
+    routed = sum(lane.objects for lane in result.lanes.values())
+    dead = sum(lane.dead_letters for lane in result.lanes.values())
+    allowed = runtime.pipeline.thresholds.max_failed_fraction
+    if routed and dead / routed > allowed:
+        result.problems.append(
+            f"{dead} of {routed} routed objects are dead letters, more than max_failed_fraction ({allowed:.0%}) allows"
+        )
+
+
+def _release_leases(runtime: Runtime, run_id: str) -> None:
+    """Another run that has taken over meanwhile keeps its lease."""
+    for lane in runtime.pipeline.lanes:
+        live = runtime.ledger.collections.live(runtime.pipeline.name, lane)
+        if live is None:
+            continue
+        try:
+            runtime.ledger.leases.release(runtime.ledger.leases.acquire(live.name, run_id))
+        except TransientError:
+            continue

@@ -1,0 +1,88 @@
+"""Whether the ledger and Milvus agree right now, and how the last run ended. Lists nothing, changes nothing."""
+
+from dataclasses import asdict, dataclass, field
+
+from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.ledger.records import RunRecord
+from include.embedding_etl.live_collection import find_live
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.types import JsonValue
+
+
+@dataclass(slots=True)
+class LaneStatus:
+    """One lane as the ledger and Milvus see it."""
+
+    alias: str
+    collection: str = ""
+    model_id: str = ""
+    fingerprint: str = ""
+    dimension: int = 0
+    index: str = ""
+    pretrained: bool = False
+    objects: int = 0  # with verified rows
+    rows_ledger: int = 0
+    rows_milvus: int | None = None
+    dead_letters: dict[str, int] = field(default_factory=dict)  # error class -> open letters
+    differs: tuple[str, ...] = ()  # configuration differs from live: reindex to apply
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Status:
+    """A pipeline as the ledger and Milvus see it."""
+
+    pipeline: str
+    media_types: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    vanished: int = 0
+    lanes: dict[str, LaneStatus] = field(default_factory=dict)
+    last_run: RunRecord | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Every lane's rows are where the ledger says they are."""
+        return not any(lane.problem for lane in self.lanes.values())
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain values, for `--json`."""
+        return {**asdict(self), "agrees": self.agrees}
+
+
+def status(runtime: Runtime) -> Status:
+    """Ask the ledger and Milvus."""
+    name = runtime.pipeline.name
+    counts = runtime.ledger.objects.counts(name)
+    runs = runtime.ledger.runs.last(name, 1)
+    result = Status(
+        name, dict(counts.active), dict(counts.skipped), counts.vanished, last_run=runs[0] if runs else None
+    )
+    letters = runtime.ledger.dead_letters.counts(name)
+    for lane in runtime.pipeline.lanes:
+        result.lanes[lane] = LaneStatus(runtime.pipeline.alias(lane), dead_letters=dict(letters.get(lane, {})))
+        try:
+            _fill(runtime, lane, result.lanes[lane])
+        except EmbeddingEtlError as error:
+            result.lanes[lane].problem = str(error)
+    return result
+
+
+def _fill(runtime: Runtime, lane: str, result: LaneStatus) -> None:
+    live = find_live(runtime, lane)
+    if live is None:
+        result.problem = f"nothing indexed yet; run `etl run {runtime.pipeline.name}`"
+        return
+    totals = runtime.ledger.entries.totals(live.name)
+    result.collection, result.model_id, result.fingerprint = live.name, live.info.model_id, live.fingerprint
+    result.dimension, result.index = live.info.dimension, f"{live.settings.index.type}/{live.settings.index.metric}"
+    result.pretrained, result.differs = live.info.pretrained, live.differs
+    result.objects, result.rows_ledger = totals.objects, totals.rows
+    if not runtime.store.has_collection(live.name):
+        result.problem = f"Milvus has no collection {live.name}"
+        return
+    result.rows_milvus = runtime.store.count(live.name)
+    target = runtime.store.alias_target(live.alias)
+    if result.rows_milvus != totals.rows or totals.unfinished:
+        result.problem = f"{totals.rows} rows verified, {result.rows_milvus} in Milvus, {totals.unfinished} unfinished"
+    elif target != live.name:
+        result.problem = f"alias {live.alias} points at {target or 'nothing'}"

@@ -1,0 +1,138 @@
+"""Collect chunks of many objects into model batches, and the vectors back into one embedding per content."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from include.embedding_etl.content_stream import ChunkReady, ContentEnded, Event, ObjectFailed
+from include.embedding_etl.embed.base import Embedder
+from include.embedding_etl.embedding_store import Embedding, StoredChunk, check_vectors
+from include.embedding_etl.errors import IntegrityError, PoisonObject
+from include.embedding_etl.types import Chunk, ObjectRecord, Vectors
+
+SORT_WINDOW = 16  # batches of text that are sorted by length together, so that little is padded
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEmbedded:
+    """All chunks of an object's content have their vectors."""
+
+    record: ObjectRecord
+    embedding: Embedding
+
+
+@dataclass(slots=True)
+class _Content:
+    record: ObjectRecord | None = None  # known when the content has ended
+    chunks: dict[int, StoredChunk] = field(default_factory=dict)
+    vectors: dict[int, Vectors] = field(default_factory=dict)
+    error: PoisonObject | None = None
+
+    def complete(self) -> bool:
+        return self.record is not None and (self.error is not None or len(self.vectors) == len(self.chunks))
+
+
+class VectorAssembly:
+    """Turns chunk events into ObjectEmbedded and ObjectFailed; every other event passes through.
+
+    Args:
+        embedder: The loaded model; called in the thread that reads `outcomes`.
+        batch_size: Chunks of one model call.
+    """
+
+    def __init__(self, embedder: Embedder, batch_size: int) -> None:
+        self.model_s = 0.0
+        self.model_calls = 0
+        self.embedded_chunks = 0
+        self._embedder = embedder
+        self._batch_size = batch_size
+        self._pending: list[ChunkReady] = []
+        self._contents: dict[str, _Content] = {}
+
+    def outcomes(self, events: Iterable[Event]) -> Iterator[Event | ObjectEmbedded]:
+        """One outcome per object, as soon as it is known."""
+        for event in events:
+            match event:
+                case ChunkReady(content_hash, chunk):
+                    content = self._contents.setdefault(content_hash, _Content())
+                    content.chunks[chunk.ordinal] = StoredChunk(chunk.start, chunk.end, chunk.text)
+                    self._pending.append(event)
+                    if len(self._pending) >= self._window(chunk):
+                        yield from self._run()
+                case ContentEnded(record):
+                    self._contents.setdefault(record.content_hash, _Content()).record = record
+                    yield from self._finished([record.content_hash])
+                case ObjectFailed(record, _):
+                    self._contents.pop(record.content_hash, None)
+                    yield event
+                case _:
+                    yield event
+        yield from self._run()
+
+    def _window(self, chunk: Chunk) -> int:
+        return self._batch_size * (SORT_WINDOW if chunk.text and chunk.pixels is None else 1)
+
+    def _run(self) -> Iterator[ObjectEmbedded | ObjectFailed]:
+        """Embed all pending chunks, longest texts first, and hand out the contents that this completes."""
+        pending = sorted(
+            (item for item in self._pending if item.content_hash in self._contents),
+            key=lambda item: len(item.chunk.text),
+            reverse=True,
+        )
+        self._pending = []
+        for first in range(0, len(pending), self._batch_size):
+            self._embed(pending[first : first + self._batch_size])
+        yield from self._finished(dict.fromkeys(item.content_hash for item in pending))
+
+    def _embed(self, items: list[ChunkReady]) -> None:
+        try:
+            vectors = self._call_model([item.chunk for item in items])
+        except (PoisonObject, IntegrityError) as error:
+            if len(items) > 1:  # find whose fault it is
+                for item in items:
+                    self._embed([item])
+                return
+            self._contents[items[0].content_hash].error = _as_poison(error)
+            return
+        for item, vector in zip(items, vectors, strict=True):
+            self._contents[item.content_hash].vectors[item.chunk.ordinal] = vector
+
+    def _call_model(self, chunks: list[Chunk]) -> Vectors:
+        started = time.perf_counter()
+        try:
+            vectors = self._embedder.embed(chunks)
+        finally:
+            self.model_s += time.perf_counter() - started
+        self.model_calls += 1
+        check_vectors(vectors, self._embedder.dimension, "the model's answer")
+        self.embedded_chunks += len(chunks)
+        return vectors
+
+    def _finished(self, content_hashes: Iterable[str]) -> Iterator[ObjectEmbedded | ObjectFailed]:
+        for content_hash in content_hashes:
+            content = self._contents[content_hash]
+            if not content.complete() or content.record is None:
+                continue
+            del self._contents[content_hash]
+            if content.error is None and not content.chunks:
+                content.error = PoisonObject("", "chunk", "NothingToEmbed", "there is nothing in it to embed")
+            if content.error is not None:
+                yield ObjectFailed(content.record, content.error)
+                continue
+            ordinals = range(len(content.chunks))
+            yield ObjectEmbedded(
+                content.record,
+                Embedding(
+                    content_hash,
+                    [content.chunks[ordinal] for ordinal in ordinals],
+                    np.stack([content.vectors[ordinal] for ordinal in ordinals]),
+                ),
+            )
+
+
+def _as_poison(error: PoisonObject | IntegrityError) -> PoisonObject:
+    if isinstance(error, PoisonObject):
+        return error
+    return PoisonObject("", "embed", "BadVector", str(error))
