@@ -3,4 +3,5 @@
 pytest_plugins: list[str] = [
     "tests.fixtures_ledger",
     "tests.fixtures_milvus",
+    "tests.fixtures_storage",
 ]

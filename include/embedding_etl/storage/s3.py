@@ -1,0 +1,178 @@
+"""A bucket prefix as a source.
+
+Listing and downloading go through the same signed requests (s3_requests.py), so there is one spelling of keys, one
+set of retries and one meaning of errors. Everything is asked for with the ETag that was listed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+
+import boto3
+
+from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, IntegrityError, PoisonObject, TransientError
+from include.embedding_etl.storage.base import Fetched
+from include.embedding_etl.storage.s3_listing import Page, parse_page
+from include.embedding_etl.storage.s3_refusals import bucket_refusal, error_code, object_refusal
+from include.embedding_etl.storage.s3_requests import Bucket, Response, retried
+from include.embedding_etl.storage.spool import Spool
+from include.embedding_etl.types import ListedObject
+
+_READ_BYTES = 256 << 10
+_ERROR_BYTES = 64 << 10
+_META_PREFIX = "x-amz-meta-"
+
+
+class S3Source:
+    """The objects of one bucket whose keys begin with a prefix. Safe to use from many threads at once."""
+
+    def __init__(
+        self,
+        uri: str,
+        session: boto3.Session,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        backoff_s: float = 0.25,
+    ) -> None:
+        """Nothing is asked of the store yet.
+
+        Args:
+            uri: s3://bucket/prefix, taken literally: `docs` also finds `docs-old/a`; write `docs/` to mean a folder.
+            session: Where the credentials come from.
+            endpoint_url: For stores other than AWS.
+            region: None = what the session says; a redirect to another region is followed.
+            backoff_s: The first wait before a retry is random below this.
+        Raises:
+            ConfigError: the URI is not one of S3.
+        """
+        match = re.fullmatch(r"s3://([^/]+)/?(.*)", uri, re.DOTALL)
+        if match is None:
+            raise ConfigError(f"source.uri: {uri!r} is not s3://bucket/prefix")
+        self.uri = uri
+        self._prefix = match.group(2)
+        self._bucket = Bucket(match.group(1), session, endpoint_url, region)
+        self._backoff_s = backoff_s
+
+    def list(self) -> Iterator[ListedObject]:
+        """All objects under the prefix, in the store's order. The next page is on its way while one is consumed.
+
+        Raises:
+            TransientError, IntegrityError, ConfigError: as base.Source says.
+        """
+        executor = ThreadPoolExecutor(1, thread_name_prefix="s3-listing")
+        tokens: set[str] = set()
+        try:
+            pending = executor.submit(self._page, None)
+            while True:
+                page = pending.result()
+                if page.next_token is not None:
+                    if page.next_token in tokens:
+                        raise IntegrityError(
+                            f"{self.uri}: the listing goes in circles: a continuation token came twice"
+                        )
+                    tokens.add(page.next_token)
+                    pending = executor.submit(self._page, page.next_token)
+                yield from page.objects
+                if page.next_token is None:
+                    return
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def read_head(self, listed: ListedObject, size_bytes: int) -> tuple[bytes, Mapping[str, str]]:
+        """The first bytes of exactly the listed version, and its user metadata.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject: as base.Source says.
+        """
+        return retried(lambda: self._read_head_once(listed, size_bytes), self._backoff_s)
+
+    @contextmanager
+    def fetch(self, listed: ListedObject) -> Iterator[Fetched]:
+        """All bytes of exactly the listed version. A body that breaks off is taken up where it ended.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject: as base.Source says.
+        """
+        with Spool(listed.size_bytes) as spool:
+            meta = retried(lambda: self._download_once(listed, spool), self._backoff_s)
+            yield spool.fetched(meta)
+
+    def _page(self, token: str | None) -> Page:
+        return retried(lambda: self._page_once(token), self._backoff_s)
+
+    def _page_once(self, token: str | None) -> Page:
+        # Keys may hold characters that XML 1.0 cannot: encoding-type=url is the only way to get them exactly.
+        query = {"list-type": "2", "encoding-type": "url", "prefix": self._prefix}
+        if token is not None:
+            query["continuation-token"] = token
+        with self._bucket.get("", query, {}) as response:
+            document = response.read(None if response.status == 200 else _ERROR_BYTES)
+            if response.status != 200:
+                raise bucket_refusal(self.uri, response.status, error_code(document))
+        return parse_page(document, self.uri, self._prefix)
+
+    def _read_head_once(self, listed: ListedObject, size_bytes: int) -> tuple[bytes, Mapping[str, str]]:
+        wanted = min(size_bytes, listed.size_bytes)
+        ranged = {"Range": f"bytes=0-{wanted - 1}"} if 0 < wanted < listed.size_bytes else {}
+        with self._object(listed, "identify", ranged) as response:
+            head = response.read(wanted)  # a store that does not know Range sends more: the rest is not read
+            if len(head) != wanted:
+                raise TransientError(f"{listed.key!r}: {len(head)} bytes came instead of {wanted}")
+            return head, _user_metadata(response.headers)
+
+    def _download_once(self, listed: ListedObject, spool: Spool) -> Mapping[str, str]:
+        ranged = {"Range": f"bytes={spool.written_bytes}-"} if 0 < spool.written_bytes < listed.size_bytes else {}
+        with self._object(listed, "fetch", ranged) as response:
+            if not response.headers.get("Content-Range", "").startswith(f"bytes {spool.written_bytes}-"):
+                spool.restart()
+            while data := response.read(_READ_BYTES):
+                spool.write(data)
+                if spool.written_bytes > listed.size_bytes:
+                    break
+            if spool.written_bytes < listed.size_bytes and "Content-Length" not in response.headers:
+                raise TransientError(f"{listed.key!r}: the body ended after {spool.written_bytes} bytes")
+            if spool.written_bytes != listed.size_bytes:
+                message = f"it was listed with {listed.size_bytes} bytes, but the store sends {spool.written_bytes}"
+                spool.restart()
+                raise PoisonObject(listed.key, "fetch", "LengthMismatch", message)
+            return _user_metadata(response.headers)
+
+    @contextmanager
+    def _object(self, listed: ListedObject, stage: str, headers: Mapping[str, str]) -> Iterator[Response]:
+        """Ask for exactly the listed version.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject, ConfigError: no such answer.
+        """
+        with self._bucket.get(listed.key, {}, {"If-Match": f'"{listed.etag}"', **headers}) as response:
+            if response.status not in (200, 206):
+                code = error_code(response.read(_ERROR_BYTES))
+                raise object_refusal(self.uri, listed.key, stage, response.status, code)
+            etag = response.headers.get("ETag", "").strip('"')
+            if etag and etag != listed.etag:  # a store that does not know If-Match
+                raise ChangedMeanwhile(f"{listed.key!r} has another version by now")
+            yield response
+
+
+def _user_metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    """`x-amz-meta-…` without the prefix, names in lower case as S3 keeps them."""
+    return {
+        name.lower().removeprefix(_META_PREFIX): _decode_header(value)
+        for name, value in headers.items()
+        if name.lower().startswith(_META_PREFIX)
+    }
+
+
+def _decode_header(value: str) -> str:
+    """AWS sends a non-ASCII value as RFC 2047 says, others as plain UTF-8, which http.client reads as Latin-1."""
+    try:
+        value = value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
+    try:
+        return str(make_header(decode_header(value))) if "=?" in value else value
+    except (HeaderParseError, UnicodeError, LookupError):
+        return value

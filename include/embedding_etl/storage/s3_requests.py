@@ -1,0 +1,159 @@
+"""Signed requests to one bucket: botocore finds the address, the credentials and the signature, and sends.
+
+boto3's own calls cost 1.8 ms of processor time a GET and 0.1 ms for each listed key; a request that is only signed and
+sent costs 0.7 ms and keeps every key exactly as it is: `//`, `../` and a leading slash included.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import boto3
+import tenacity
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.httpsession import URLLib3Session
+from botocore.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+from include.embedding_etl.errors import ConfigError, TransientError
+
+ATTEMPTS = 6
+_MAX_BACKOFF_S = 10.0
+_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 10, 60
+_CONNECTIONS = 64
+_DEFAULT_REGION = "us-east-1"
+_Answer = TypeVar("_Answer")
+
+
+class Response:
+    """A store's answer whose body has not been read yet."""
+
+    def __init__(self, answer: Any) -> None:
+        self.status: int = answer.status_code
+        self.headers: Mapping[str, str] = answer.headers  # names in any case
+        self._raw = answer.raw
+
+    def read(self, size_bytes: int | None = None) -> bytes:
+        """The rest of the body, or at most so many bytes of it.
+
+        Raises:
+            TransientError: the body broke off.
+        """
+        try:
+            return bytes(self._raw.read(size_bytes))
+        except (HTTPError, OSError) as error:
+            raise TransientError(f"the answer broke off: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """Give the connection up; one whose body was read to the end has gone back to the pool already."""
+        self._raw.close()
+
+
+class Bucket:
+    """Sends GET requests to one bucket. Safe to use from many threads at once."""
+
+    def __init__(self, name: str, session: boto3.Session, endpoint_url: str | None, region: str | None) -> None:
+        """Nothing is sent, and no credentials are asked for, before the first request.
+
+        Args:
+            name: The bucket.
+            session: Where the credentials come from. They are taken anew for each request, so they may be refreshed.
+            endpoint_url: For stores other than AWS.
+            region: None = what the session says, else us-east-1; a redirect to another region is followed.
+        """
+        self.name = name
+        self._session = session
+        self._endpoint_url = endpoint_url
+        self._address: tuple[str, str] | None = None  # (URL of the bucket, region), replaced as one
+        self._region = region or session.region_name or _DEFAULT_REGION
+        self._http: Any = None
+        self._credentials: Any = None
+        self._lock = threading.Lock()  # boto3's sessions may not be used by several threads at once
+
+    @contextmanager
+    def get(self, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[Response]:
+        """Ask once. Leaving the context closes what was not read.
+
+        Args:
+            key: Exact key, or "" for the bucket itself.
+            query: Unencoded.
+            headers: Beside those of the signature.
+        Raises:
+            TransientError: no answer.
+            ConfigError: no credentials, an impossible address, or a certificate that is not trusted.
+        """
+        response = self._send(key, query, headers)
+        home = response.headers.get("x-amz-bucket-region")
+        if response.status in (301, 307, 400) and home and home != self._region:
+            response.close()
+            self._region, self._address = home, None
+            response = self._send(key, query, headers)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _send(self, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+        try:
+            with self._lock:
+                base, region = self._address or self._find_address()
+            url = f"{base}/{quote(key, safe='/-_.~')}"
+            if query:
+                url += "?" + urlencode(query, quote_via=quote, safe="-_.~")
+            request = AWSRequest(method="GET", url=url, headers=dict(headers), stream_output=True)
+            S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", region).add_auth(request)
+            return Response(self._http.send(request.prepare()))
+        except (HTTPClientError, NoConnectionError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise ConfigError(f"s3://{self.name}: the endpoint's certificate is not trusted: {error}") from error
+            raise TransientError(f"s3://{self.name}: {error}") from error
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise ConfigError(f"s3://{self.name}: {error}") from error
+
+    def _find_address(self) -> tuple[str, str]:
+        """Let botocore apply its rules: partitions, virtual hosts, dots in names, AWS_ENDPOINT_URL, access points."""
+        self._credentials = self._credentials or self._session.get_credentials()
+        if self._credentials is None:
+            raise ConfigError(f"s3://{self.name}: no AWS credentials: give the pipeline a connection, or set AWS_*")
+        client = self._session.client(
+            "s3", endpoint_url=self._endpoint_url, region_name=self._region, config=Config(signature_version="s3v4")
+        )
+        url = client.generate_presigned_url("list_objects_v2", Params={"Bucket": self.name})
+        parts = urlsplit(url)
+        base = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        self._http = self._http or _new_connections(base)
+        self._address = (base, client.meta.region_name)
+        return self._address
+
+
+def _new_connections(url: str) -> Any:
+    verify: Any = os.environ.get("AWS_CA_BUNDLE") or True
+    timeout: Any = (_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
+    return URLLib3Session(
+        verify=verify, proxies=get_environ_proxies(url), timeout=timeout, max_pool_connections=_CONNECTIONS
+    )
+
+
+def retried(ask: Callable[[], _Answer], backoff_s: float) -> _Answer:
+    """Call until it raises something other than TransientError, at most ATTEMPTS times.
+
+    Args:
+        ask: One complete attempt.
+        backoff_s: The first wait is random below this, each next one below twice as much.
+    Raises:
+        TransientError: the last attempt's.
+    """
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_random_exponential(multiplier=backoff_s, max=_MAX_BACKOFF_S),
+        retry=tenacity.retry_if_exception_type(TransientError),
+        reraise=True,
+    )
+    return retrying(ask)
