@@ -66,7 +66,7 @@ def seaweed_component(configuration: StackConfiguration) -> Component:
         directory=paths.seaweed,
         ports=tuple(ports[name] for name in _PORTS),
         healthy=lambda _: _answers(f"{configuration.demo['ETL_S3_ENDPOINT']}/healthz"),
-        # At SIGTERM its filer waits 15 s for connections that it holds to itself. What it acknowledged is on disk by then.
+        # At SIGTERM its filer waits 15 s for connections that it holds to itself. What it acknowledged is on disk.
         stop_timeout_s=2.0,
     )
 
