@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,17 @@ def test_a_lease_of_another_collection_opens_nothing(ledger: Ledger, lease: Leas
     other = ledger.leases.acquire("other", "run-1")
     with pytest.raises(IntegrityError, match="the lease is for other"):
         ledger.entries.commit(other, COLLECTION, [make_entry("k")])
+
+
+def test_of_many_that_ask_first_exactly_one_is_served(ledger: Ledger) -> None:
+    def ask(number: int) -> int:
+        try:
+            return ledger.leases.acquire("c", f"run-{number}").token
+        except TransientError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(ask, range(8))) == [0] * 7 + [1]
 
 
 def test_a_lease_needs_an_owner(ledger: Ledger) -> None:

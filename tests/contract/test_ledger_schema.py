@@ -1,8 +1,9 @@
 """Opening, creating and upgrading a ledger."""
 
-import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.errors import ConfigError, TransientError
 from include.embedding_etl.ledger import Ledger, migrate
 from include.embedding_etl.ledger.schema import HEAD, MIGRATIONS_DIR
 from include.embedding_etl.ledger.tables import metadata
@@ -82,6 +83,7 @@ def test_a_table_that_went_missing_is_a_configuration_error(ledger: Ledger, ledg
         ("sqlite:///:memory:", "needs a file"),
         ("sqlite://me:hunter2@host/db", "takes no host"),
         ("sqlite:///x.db?mode=hunter2", "no parameters"),
+        ("postgresql+nosuchdriver://me:hunter2@host/db", "not a database URL"),
     ],
 )
 def test_an_unusable_url_says_what_is_allowed_and_no_password(url: str, reason: str) -> None:
@@ -90,6 +92,19 @@ def test_an_unusable_url_says_what_is_allowed_and_no_password(url: str, reason: 
     chain = f"{caught.value} {caught.value.__cause__}"
     assert "sqlite:////absolute/path" in chain
     assert "hunter2" not in chain
+
+
+def test_a_driver_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ConfigError, match="pip install pg8000") as caught:
+        Ledger.open("postgresql+pg8000://me:hunter2@host/db")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(TransientError, match="did not answer") as caught:
+        Ledger.open(f"postgresql+psycopg://me:hunter2@/db?host={tmp_path}")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_file_that_is_no_database_is_a_configuration_error(tmp_path: Path) -> None:
@@ -125,10 +140,27 @@ def test_sqlite_is_set_up_to_survive_power_cuts_and_neighbours(tmp_path: Path) -
     assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
 
 
+def test_a_lock_that_is_not_given_back_is_worth_another_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.embedding_etl.ledger.database.BUSY_TIMEOUT_S", 0.1)
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db", migrate=True) as ledger:
+        with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TransientError, match="locked"):
+                ledger.objects.put("demo", [make_object("k")])
+            assert ledger.objects.get("demo", "k") is None  # reading goes on meanwhile
+        ledger.objects.put("demo", [make_object("k")])
+
+
+def test_opening_a_current_ledger_does_not_import_alembic(ledger: Ledger, ledger_url: str) -> None:
+    code = (
+        "import sys; from include.embedding_etl.ledger import Ledger; Ledger.open(sys.argv[1], migrate=True);"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, ledger_url], cwd=ROOT).returncode == 0
+
+
 def test_processes_that_create_the_ledger_at_once_do_not_get_in_each_others_way(ledger_url: str) -> None:
     code = "import sys; from include.embedding_etl.ledger import Ledger; Ledger.open(sys.argv[1], migrate=True)"
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, ledger_url], cwd=ROOT, env={**os.environ}) for _ in range(3)
-    ]
+    started = [subprocess.Popen([sys.executable, "-c", code, ledger_url], cwd=ROOT) for _ in range(3)]
     assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
     Ledger.open(ledger_url).close()

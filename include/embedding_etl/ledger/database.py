@@ -115,6 +115,7 @@ def parse_url(url: str) -> sa.URL:
     allowed = "allowed are sqlite:////absolute/path/ledger.db and postgresql+psycopg://user:password@host:5432/database"
     try:
         parsed = sa.make_url(url)
+        parsed.get_dialect()
     except (exc.ArgumentError, ValueError):
         raise ConfigError(f"ETL_LEDGER_URL: not a database URL; {allowed}") from None  # the cause quotes the URL
     if parsed.get_backend_name() not in _INSERTS:

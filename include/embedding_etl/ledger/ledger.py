@@ -1,5 +1,6 @@
 """The ledger: what we believe and have verified, table by table."""
 
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -43,9 +44,12 @@ class Ledger:
             ConfigError: the URL cannot be used, or the tables do not fit this code. Passwords are not printed.
         """
         database = Database(url)
-        if migrate:
-            upgrade(database)
-        check_current(database)
+        with ExitStack() as on_failure:
+            on_failure.callback(database.close)
+            if migrate:
+                upgrade(database)
+            check_current(database)
+            on_failure.pop_all()
         return cls(database)
 
     def close(self) -> None:

@@ -31,18 +31,16 @@ def migrate(url: str) -> None:
 
 
 def upgrade(database: Database) -> None:
-    """Bring the tables to HEAD in one transaction."""
+    """Bring the tables to HEAD in one transaction; where they are there already, only look."""
+    path = _file(database)
+    if path is not None:
+        _make_file(path)
+    if _revision(database) == HEAD:
+        return
     from alembic import command
     from alembic.config import Config
 
-    if database.engine.dialect.name == "sqlite":
-        path = Path(str(database.engine.url.database)).absolute()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"ETL_LEDGER_URL: cannot create {path.parent}: {error.strerror}") from error
-        _set_write_ahead_log(str(path))
-    config = Config(attributes={})
+    config = Config()
     config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with database.writing() as connection:
@@ -58,20 +56,39 @@ def check_current(database: Database) -> None:
     Raises:
         ConfigError: they do not; the message says what to do.
     """
-    url = database.engine.url
-    if database.engine.dialect.name == "sqlite" and not Path(str(url.database)).exists():
-        raise ConfigError(f"there is no ledger at {url.database}: {UPGRADE_HINT}")
-    with database.reading() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            raise ConfigError(f"the database of ETL_LEDGER_URL holds no ledger yet: {UPGRADE_HINT}")
-        revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none() or ""
+    path = _file(database)
+    if path is not None and not path.exists():
+        raise ConfigError(f"there is no ledger at {path}: {UPGRADE_HINT}")
+    revision = _revision(database)
     if revision > HEAD:
         raise ConfigError(f"the ledger is newer ({revision}) than this code ({HEAD}): update the code")
     if revision != HEAD:
         raise ConfigError(f"the ledger is at revision {revision or 'none'}, this code needs {HEAD}: {UPGRADE_HINT}")
 
 
-def _set_write_ahead_log(path: str) -> None:
+def _revision(database: Database) -> str:
+    """The revision of the tables; "" where there are none. Revisions are numbered: they sort by age."""
+    with database.reading() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return ""
+        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none() or ""
+
+
+def _file(database: Database) -> Path | None:
+    if database.engine.dialect.name != "sqlite":
+        return None
+    return Path(str(database.engine.url.database)).absolute()
+
+
+def _make_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"ETL_LEDGER_URL: cannot create {path.parent}: {error.strerror}") from error
+    _set_write_ahead_log(path)
+
+
+def _set_write_ahead_log(path: Path) -> None:
     # A lasting property of the file. SQLite's busy timeout does not cover this one lock, so we wait ourselves.
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
