@@ -1,12 +1,16 @@
 """One DAG per include/pipelines/*.yaml: ingest__<pipeline>. Files with an error are shown by broken_pipelines.py."""
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
 
 from include.embedding_etl import steps
 from include.embedding_etl.errors import ConfigError, IntegrityError, PoisonObject, TransientError
 from include.embedding_etl.settings import PipelineSettings, Places, load_pipeline, pipeline_files
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions._internal.node import DAGNode
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -62,25 +66,23 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
         identified = task(steps.scan)(name) >> task(steps.identify)(name)
         lanes = [lane_group(pipeline, lane) for lane in pipeline.lanes]
         # A lane without work is skipped, which is fine; a lane that failed keeps anything from being deleted.
-        purged = task(steps.purge, trigger_rule="none_failed")(name)
+        purged = task(trigger_rule="none_failed")(steps.purge)(name)
         # The last task must run and must raise: it is what makes a run green or red.
-        reported = task(
-            steps.report, trigger_rule="all_done", outlets=[asset(pipeline, lane) for lane in pipeline.lanes]
-        )
-        identified >> lanes >> purged >> reported(name)
+        assets = [asset(pipeline, lane) for lane in pipeline.lanes]
+        identified >> lanes >> purged >> task(trigger_rule="all_done", outlets=assets)(steps.report)(name)
     return dag
 
 
-def lane_group(pipeline: PipelineSettings, lane: str):
+def lane_group(pipeline: PipelineSettings, lane: str) -> "DAGNode":
     """route, then one embed and one sync per shard: a shard is synced as soon as it is embedded."""
 
     @task_group(group_id=lane, tooltip=f"{pipeline.lanes[lane].model.id} into {pipeline.alias(lane)}")
     def group() -> None:
         @task_group(group_id="shard")
         def converge_shard(shard: str) -> None:
-            embed = task(steps.embed, pool=pipeline.pools.embed, map_index_template="{{ shard }}")
-            sync = task(steps.sync, pool=pipeline.pools.sync, map_index_template="{{ shard }}")
-            sync(pipeline.name, embed(pipeline.name, shard))
+            embed = task(pool=pipeline.pools.embed, map_index_template="{{ shard }}")(steps.embed)
+            sync = task(pool=pipeline.pools.sync, map_index_template="{{ shard }}")(steps.sync)
+            sync(pipeline.name, embed(pipeline.name, shard))  # type: ignore[arg-type] # a reference, not yet a value
 
         converge_shard.expand(shard=task(steps.route)(pipeline.name, lane))
 

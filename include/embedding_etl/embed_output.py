@@ -1,4 +1,4 @@
-"""What an embed task leaves behind: vectors in the embedding store, rows in the ledger, dead letters, and a list for sync.
+"""What an embed task leaves behind: vectors in the store, rows in the ledger, dead letters, and a list for sync.
 
 Store first, ledger second, so that ledger.vectors never names a file that is not there.
 """
@@ -26,7 +26,7 @@ WRITE_BATCH = 1_000
 
 
 class EmbedOutput(AbstractContextManager["EmbedOutput"]):
-    """Collects outcomes and writes them in batches. The list for sync appears when the context ends without an error."""
+    """Collects outcomes and writes them in batches. The list for sync appears when all ended well."""
 
     def __init__(
         self, runtime: Runtime, live: LiveCollection, lease: Lease, run_id: str, reference: str, figures: Figures
@@ -47,14 +47,15 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
 
     def __enter__(self) -> Self:
         self._opened.enter_context(durable_write("embedded_file"))
-        self._writer = self._opened.enter_context(self._runtime.state.open_writer(self._path, EMBEDDED, self._metadata))
+        self._writer = self._opened.enter_context(self._runtime.state.writer(self._path, EMBEDDED))
+        self._writer.set_metadata(self._metadata)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None and self._ready:
-            self._writer.write_batch(embedded_batch(self._ready))
+            self._writer.write(embedded_batch(self._ready))
         self._opened.__exit__(kind, error, traceback)
 
     def add_embedded(self, record: ObjectRecord, embedding: Embedding) -> None:
@@ -92,7 +93,7 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
                 self.add_failed(record, self._failed[record.content_hash])
 
     def flush(self) -> None:
-        """Write the buffered vectors: file, then ledger, then the objects' hashes, so that no retry reads them again."""
+        """Write the buffered vectors: file, ledger, and the objects' hashes, so that no retry reads them again."""
         self._flushed_at = time.monotonic()
         if not self._buffer:
             return
@@ -118,5 +119,5 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
     def _add_ready(self, item: EmbeddedObject) -> None:
         self._ready.append(item)
         if len(self._ready) >= WRITE_BATCH:
-            self._writer.write_batch(embedded_batch(self._ready))
+            self._writer.write(embedded_batch(self._ready))
             self._ready = []

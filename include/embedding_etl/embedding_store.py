@@ -1,4 +1,4 @@
-"""Vectors by (fingerprint, content hash), as Parquet files under the state URI. Nothing goes to Milvus that is not here.
+"""Vectors by (fingerprint, content hash), as Parquet files under the state URI. Milvus gets nothing else.
 
 A file holds many contents. It is written once, under a random name, and never changed; ledger.vectors says which
 content is in which file. So the same bytes cost no second model call, whatever key they are stored under, and a lost
@@ -63,7 +63,8 @@ def write_embeddings(state: StateStore, fingerprint: str, dimension: int, embedd
         check_vectors(embedding.vectors, dimension, f"content {embedding.content_hash[:12]}")
         if len(embedding.chunks) != len(embedding.vectors) or not embedding.chunks:
             raise IntegrityError(
-                f"content {embedding.content_hash[:12]}: {len(embedding.chunks)} chunks, {len(embedding.vectors)} vectors"
+                f"content {embedding.content_hash[:12]}: "
+                f"{len(embedding.chunks)} chunks, {len(embedding.vectors)} vectors"
             )
     flat = np.concatenate([embedding.vectors for embedding in embeddings]).astype(np.float32, copy=False)
     pairs = [(embedding, ordinal) for embedding in embeddings for ordinal in range(len(embedding.chunks))]

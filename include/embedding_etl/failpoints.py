@@ -1,6 +1,7 @@
 """Every durable write has a name here, and can be made to kill the process around it.
 
-`ETL_FAILPOINT=upsert:after` ends the process with SIGKILL right after the first upsert; `upsert:after:3` after the third.
+`ETL_FAILPOINT=upsert:after` ends the process with SIGKILL right after the first upsert,
+`upsert:after:3` after the third.
 Modes: `before` the write, `after` it, or `lost`: the write happens, but its caller is told that it failed.
 tests/faults generates one test per name and mode, so a durable write that is not in the table cannot be written
 (`durable_write` refuses unknown names), and one in the table without a test fails the suite.

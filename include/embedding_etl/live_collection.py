@@ -68,7 +68,7 @@ def find_live(runtime: Runtime, lane: str) -> LiveCollection | None:
     if actual != record.fingerprint:
         raise ConfigError(
             f"lane {lane}: the weights of {info.model_id} on this machine are not those that {record.name} was built "
-            f"with (fingerprint {actual[:8]}, expected {record.fingerprint[:8]}). Put the same revision in place, or reindex."
+            f"with (fingerprint {actual[:8]}, expected {record.fingerprint[:8]}). Install that revision, or reindex."
         )
     as_written = LaneSettings.model_validate(record.settings["as_written"])
     return LiveCollection(
@@ -96,7 +96,7 @@ def ensure_live(runtime: Runtime, lane: str) -> LiveCollection:
 def _create_first(runtime: Runtime, lane: str) -> LiveCollection:
     """Milvus first, ledger second: a crash in between leaves an empty collection that nobody owns, never rows twice.
 
-    A name that exists in Milvus already (a ledger was lost, a run died here) is passed over: what is in there is unknown.
+    A name that exists in Milvus already (a ledger was lost, a run died here) is passed over: its content is unknown.
     """
     ledger, pipeline = runtime.ledger, runtime.pipeline
     wanted = pipeline.lanes[lane]

@@ -70,9 +70,9 @@ def plan(runtime: Runtime) -> Plan:
             KeyFilter(source.include, source.exclude).accepts,
         )
         result = Plan(runtime.pipeline.name, snapshot.objects, snapshot.bytes)
-        with state.open_writer(RECORDS, WORK, {}) as writer:
+        with state.writer(RECORDS, WORK) as writer:
             for batch in batched(_records(runtime, iter_snapshot(state, snapshot)), 2_000):
-                writer.write_batch(work_batch(batch))
+                writer.write(work_batch(batch))
         result.skipped = dict(Counter(record.skip_reason for record in read_work(state, RECORDS) if record.skip_reason))
         for lane in runtime.pipeline.lanes:
             result.lanes[lane] = _plan_lane(runtime, lane, state)

@@ -1,4 +1,4 @@
-"""Where one run's files lie below the state URI. Run ids come from Airflow and people: they never become paths as they are."""
+"""Where one run's files lie below the state URI. Run ids come from outside: they never become paths as they are."""
 
 import hashlib
 import re

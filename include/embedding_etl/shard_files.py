@@ -81,4 +81,4 @@ def _flat(record: ObjectRecord) -> dict[str, object]:
 
 def _record(row: Mapping[str, object]) -> ObjectRecord:
     fields = {name: row[name] for name, _ in _RECORD}
-    return ObjectRecord(**{**fields, "meta": json.loads(str(row["meta"]))})  # type: ignore[arg-type]
+    return ObjectRecord(**{**fields, "meta": json.loads(str(row["meta"]))})

@@ -1,4 +1,4 @@
-"""How the commands of `etl` look to people. Keys and texts come from strangers: never read as markup or terminal codes."""
+"""How the commands of `etl` look to people. Keys and texts come from strangers: no markup, no terminal codes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -38,9 +38,9 @@ def show_report(console: Console, report: "Report") -> None:
     for lane, figures in report.lanes.items():
         run = figures.figures
         table.add_row(
-            plain(lane), str(figures.objects), str(figures.indexed), str(figures.rows_milvus), str(run.get("embedded", 0)),
-            str(run.get("chunks", 0)), str(run.get("model_calls", 0)), str(run.get("reused", 0)),
-            str(figures.dead_letters), f"{figures.seconds:.1f}",
+            plain(lane), str(figures.objects), str(figures.indexed), str(figures.rows_milvus),
+            str(run.get("embedded", 0)), str(run.get("chunks", 0)), str(run.get("model_calls", 0)),
+            str(run.get("reused", 0)), str(figures.dead_letters), f"{figures.seconds:.1f}",
         )  # fmt: skip
     console.print(table)
     show_left_out(console, report.unrouted, report.skipped)
@@ -129,6 +129,7 @@ def show_models(console: Console, models: Sequence["ListedModel"]) -> None:
     for model in models:
         table.add_row(
             plain(model.pipeline), plain(model.lane), plain(model.model_id), plain(model.origin),
-            str(model.dimension or "?"), "yes" if model.pretrained else "demo", plain(model.weights_hash[:12] or model.missing),
+            str(model.dimension or "?"), "yes" if model.pretrained else "demo",
+            plain(model.weights_hash[:12] or model.missing),
         )  # fmt: skip
     console.print(table)

@@ -55,7 +55,7 @@ def look_at(runtime: Runtime, listed: ListedObject) -> ObjectRecord:
         head, meta = runtime.source.read_head(listed, HEAD_BYTES)
         content_hash = hashlib.sha256(head).hexdigest() if len(head) == listed.size_bytes else ""
         media_type = sniff(head, listed.key)
-        if listed.size_bytes > len(head) and needs_full_body(media_type):
+        if listed.size_bytes > len(head) and needs_full_body(media_type, head):
             with runtime.source.fetch(listed) as fetched:
                 media_type, content_hash = sniff_stream(fetched.body, listed.key), fetched.content_hash
         return _record(listed, listed.etag, media_type=media_type, content_hash=content_hash, meta=dict(meta))

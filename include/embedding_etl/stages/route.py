@@ -75,10 +75,9 @@ def _deal(
 ) -> None:
     """Each object to the shard that has the least to do so far. One object is in one shard only."""
     with ExitStack() as opened:
-        writers = [
-            opened.enter_context(runtime.state.open_writer(files.shard(reference), WORK, metadata))
-            for reference in references
-        ]
+        writers = [opened.enter_context(runtime.state.writer(files.shard(reference), WORK)) for reference in references]
+        for writer in writers:
+            writer.set_metadata(metadata)
         pending: list[list[ObjectRecord]] = [[] for _ in references]
         loads = [(0, number) for number in range(len(references))]
         for record in work:
@@ -86,7 +85,7 @@ def _deal(
             heapq.heapreplace(loads, (load + record.size_bytes + OBJECT_COST_BYTES, number))
             pending[number].append(record)
             if len(pending[number]) == WRITE_BATCH:
-                writers[number].write_batch(work_batch(pending[number]))
+                writers[number].write(work_batch(pending[number]))
                 pending[number] = []
         for writer, rest in zip(writers, pending, strict=True):
-            writer.write_batch(work_batch(rest))
+            writer.write(work_batch(rest))
