@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -61,13 +61,13 @@ class DirectoryStore:
 
 
 @pytest.fixture(params=["moto", "seaweed", "directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     makers: dict[str, Callable[[], Any]] = {
         "moto": lambda: BucketStore(request.getfixturevalue("moto_server")),
         "seaweed": lambda: BucketStore(request.getfixturevalue("seaweed_server")),
         "directory": lambda: DirectoryStore(tmp_path),
     }
-    yield makers[request.param]()
+    return makers[request.param]()
 
 
 def listed_by_key(source: Source) -> dict[str, ListedObject]:
@@ -218,7 +218,7 @@ def test_wrong_keys_are_a_config_error(seaweed_server: S3Server) -> None:
     bucket = seaweed_server.make_bucket()
     for wrong in (replace(right, secret_key="w" * 20), replace(right, access_key="nobody")):
         source = open_source(SourceSettings(uri=f"s3://{bucket}/"), Places(_env_file=None), wrong)
-        with pytest.raises(ConfigError, match="secret key is not|does not know this access key"):
+        with pytest.raises(ConfigError, match=r"secret key is not|does not know this access key"):
             list(source.list())
 
 

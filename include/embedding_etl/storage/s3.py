@@ -128,15 +128,15 @@ class S3Source:
         with self._object(listed, "fetch", ranged) as response:
             if not response.headers.get("Content-Range", "").startswith(f"bytes {spool.written_bytes}-"):
                 spool.restart()
+            announced_bytes = spool.written_bytes + int(response.headers.get("Content-Length", listed.size_bytes))
             while data := response.read(_READ_BYTES):
                 spool.write(data)
                 if spool.written_bytes > listed.size_bytes:
                     break
-            if spool.written_bytes < listed.size_bytes and "Content-Length" not in response.headers:
-                raise TransientError(f"{listed.key!r}: the body ended after {spool.written_bytes} bytes")
+            if spool.written_bytes < announced_bytes and spool.written_bytes < listed.size_bytes:
+                raise TransientError(f"{listed.key!r}: the body broke off after {spool.written_bytes} bytes")
             if spool.written_bytes != listed.size_bytes:
-                message = f"it was listed with {listed.size_bytes} bytes, but the store sends {spool.written_bytes}"
-                spool.restart()
+                message = f"it was listed with {listed.size_bytes} bytes, but the store sends {announced_bytes}"
                 raise PoisonObject(listed.key, "fetch", "LengthMismatch", message)
             return _user_metadata(response.headers)
 

@@ -8,18 +8,20 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import boto3
 import tenacity
 from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from include.embedding_etl.errors import ConfigError, TransientError
@@ -122,15 +124,26 @@ class Bucket:
         self._credentials = self._credentials or self._session.get_credentials()
         if self._credentials is None:
             raise ConfigError(f"s3://{self.name}: no AWS credentials: give the pipeline a connection, or set AWS_*")
-        client = self._session.client(
-            "s3", endpoint_url=self._endpoint_url, region_name=self._region, config=Config(signature_version="s3v4")
-        )
-        url = client.generate_presigned_url("list_objects_v2", Params={"Bucket": self.name})
-        parts = urlsplit(url)
-        base = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        client = self._session.client("s3", endpoint_url=self._endpoint_url, region_name=self._region)
+        base = _address_of(client, self.name)
         self._http = self._http or _new_connections(base)
         self._address = (base, client.meta.region_name)
         return self._address
+
+
+def _address_of(client: Any, bucket: str) -> str:
+    """The URL that botocore would send a request for this bucket to. Its request is caught before it is sent."""
+    urls: list[str] = []
+
+    def catch(request: Any, **_: Any) -> AWSResponse:
+        urls.append(request.url)
+        empty = HTTPResponse(BytesIO(b"<ListBucketResult/>"), status=200, preload_content=False)
+        return AWSResponse(request.url, 200, HTTPHeaders(), empty)
+
+    client.meta.events.register("before-send.s3.ListObjectsV2", catch)
+    client.list_objects_v2(Bucket=bucket)
+    parts = urlsplit(urls[0])
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def _new_connections(url: str) -> Any:
