@@ -52,6 +52,15 @@ def status() -> None:
 
 
 @app.command()
+def demo() -> None:
+    """Ingest the sample corpus through Airflow and show what came of it. Exit code 0 only if all of it agrees."""
+    from include.local_stack.demo import run_demo
+
+    if not run_demo(configure(), console):
+        raise typer.Exit(1)
+
+
+@app.command()
 def env() -> None:
     """Print the lines of demo.env as shell exports: eval "$(python -m include.local_stack env)"."""
     for key, value in configure().demo.items():

@@ -1,0 +1,169 @@
+"""`make demo`: from nothing to five kinds of searchable files, through Airflow, with figures that are checked."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from include.embedding_etl.errors import TransientError
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.settings import Places, find_pipeline
+from include.local_stack.airflow_client import AirflowClient
+from include.local_stack.configuration import PIPELINE, StackConfiguration
+from include.local_stack.corpus.files import write_corpus, write_query_sound
+from include.local_stack.demo_figures import read_figures, show_figures
+from include.local_stack.demo_searches import show_searches
+from include.local_stack.outcomes import unexpected_outcomes
+from include.local_stack.process import read_run_file
+from include.local_stack.run_progress import RunProgress
+from include.local_stack.stack import start_stack, wait_until_healthy
+from include.local_stack.upload import upload_corpus
+
+DAG_ID = f"ingest__{PIPELINE}"
+POOLS = {
+    "etl_embed": (2, "embedding tasks: each loads a model and uses the processor's cores"),
+    "etl_sync": (1, "tasks that write to Milvus Lite, one at a time"),
+}
+RUN_TIMEOUT_S = 1800.0
+
+
+class Phases:
+    """Announces each phase of the demo, and remembers how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """One phase; told when it begins and when it has ended."""
+        self._console.print(f"[bold]{name}[/bold]")
+        started_s = time.monotonic()
+        with self._console.status(f"{name} …"):
+            yield
+        self._seconds[name] = time.monotonic() - started_s
+
+    def show(self) -> None:
+        """One line: seconds of each phase, and of all."""
+        parts = [f"{name.lower()} {seconds:.0f} s" for name, seconds in self._seconds.items()]
+        total_s = sum(self._seconds.values())
+        self._console.print(f"Seconds: {', '.join(parts)}; in all {total_s:.0f} s", highlight=False)
+
+
+def run_demo(configuration: StackConfiguration, console: Console) -> bool:
+    """Start the stack, upload the corpus, run the ingestion in Airflow, show figures and searches.
+
+    Returns:
+        Whether the run was green and every object became what it had to become.
+    """
+
+    def say(line: str) -> None:
+        console.print(f"  {line}", markup=False, highlight=False)
+
+    phases = Phases(console)
+    with ThreadPoolExecutor(1) as pool:
+        corpus = pool.submit(write_corpus, configuration.paths.corpus)  # while Airflow's database is made
+        with phases.phase("Starting S3, Milvus and Airflow"):
+            started = start_stack(configuration, say)
+            say(f"started {', '.join(started)}" if started else "everything is running already")
+        with phases.phase("Uploading the sample corpus"):
+            objects = corpus.result()
+            wait_until_healthy(configuration, say, ("s3", "milvus"))
+            uploaded = upload_corpus(configuration, configuration.paths.corpus, objects)
+            types = len({item.media_type for item in objects} - {""})
+            say(f"{len(objects)} objects of {types} media types: {uploaded.written} written, {uploaded.unchanged} kept")
+    with phases.phase("Waiting for Airflow"):
+        wait_until_healthy(configuration, say)
+        console.print(_airflow_line(configuration), highlight=False)
+    with AirflowClient(configuration) as client:
+        with phases.phase("Waiting for the DAG"):
+            for name, (slots, description) in POOLS.items():
+                client.keep_pool(name, slots, description)
+            client.wait_for_dag(DAG_ID, _dag_processor_start_s(configuration), timeout_s=120)
+            client.unpause(DAG_ID)
+        with phases.phase(f"Running {DAG_ID}"):
+            run_id, state = _run(client, configuration, console)
+    with phases.phase("Counting"), open_runtime(configuration) as runtime:
+        figures = read_figures(runtime, f"{DAG_ID}/{run_id}")
+        problems = [*figures.problems, *unexpected_outcomes(runtime, objects)]
+    if state == "success" and not problems:
+        with phases.phase("Searching"):
+            query = write_query_sound(configuration.paths.local / "queries" / "a bell.wav")
+            with open_runtime(configuration) as runtime:
+                show_searches(runtime, console, query)
+    show_figures(figures, console)
+    phases.show()
+    green = state == "success" and not problems
+    _show_verdict(console, state, problems, len(objects))
+    _show_addresses(configuration, console)
+    return green
+
+
+def open_runtime(configuration: StackConfiguration) -> Runtime:
+    """The demo pipeline's ledger, state and Milvus, at this stack's places."""
+    demo = configuration.demo
+    places = Places(
+        ledger_url=SecretStr(demo["ETL_LEDGER_URL"]),
+        state_uri=demo["ETL_STATE_URI"],
+        milvus_uri=demo["ETL_MILVUS_URI"],
+        s3_endpoint=demo["ETL_S3_ENDPOINT"],
+        aws_access_key_id=SecretStr(demo["AWS_ACCESS_KEY_ID"]),
+        aws_secret_access_key=SecretStr(demo["AWS_SECRET_ACCESS_KEY"]),
+    )
+    return Runtime(find_pipeline(places.pipelines_dir, PIPELINE), places)
+
+
+def _run(client: AirflowClient, configuration: StackConfiguration, console: Console) -> tuple[str, str]:
+    earlier = client.active_run(DAG_ID)
+    if earlier is not None:
+        console.print(f"  the earlier run {earlier} is not finished: waiting for it first", highlight=False)
+        client.follow(DAG_ID, earlier, RUN_TIMEOUT_S, RunProgress(console).report)
+    run_id = client.trigger(DAG_ID)
+    progress = RunProgress(console)
+    state = client.follow(DAG_ID, run_id, RUN_TIMEOUT_S, progress.report)
+    if state != "success":
+        logs = configuration.paths.logs / "airflow" / f"dag_id={DAG_ID}" / f"run_id={run_id}"
+        console.print(f"  logs of the tasks: {logs}", highlight=False, soft_wrap=True)
+    return run_id, state
+
+
+def _dag_processor_start_s(configuration: StackConfiguration) -> float:
+    run_file = read_run_file(configuration.paths, "dag-processor")
+    if run_file is None:
+        raise TransientError("the dag-processor has ended; run `make demo` again")
+    return run_file.created_s
+
+
+def _show_verdict(console: Console, state: str, problems: list[str], objects: int) -> None:
+    if state != "success":
+        console.print(f"Red: the run ended as {state!r}.", style="red")
+    for problem in problems[:20]:
+        console.print(f"Red: {problem}", style="red", markup=False)
+    if len(problems) > 20:
+        console.print(f"… and {len(problems) - 20} more", style="red")
+    if state == "success" and not problems:
+        console.print(
+            f"Green: the run succeeded, all counts agree, all {objects} objects of the corpus ended as they should.",
+            style="green",
+        )
+
+
+def _show_addresses(configuration: StackConfiguration, console: Console) -> None:
+    demo = configuration.demo
+    lines = (
+        _airflow_line(configuration),
+        f"S3       {demo['ETL_S3_ENDPOINT']}   bucket {demo['ETL_BUCKET']}, keys in {configuration.paths.env_file}",
+        f"Milvus   {demo['ETL_MILVUS_URI']}",
+        "Try: .venv/bin/etl search demo --text 'how does bread rise'",
+        "It goes on running: `make status` shows it, `make down` stops it, and all data is kept.",
+    )
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _airflow_line(configuration: StackConfiguration) -> str:
+    demo = configuration.demo
+    login = f"user {demo['ETL_AIRFLOW_USER']}, password {demo['ETL_AIRFLOW_PASSWORD']}"
+    return f"Airflow  {demo['ETL_AIRFLOW_URL']}   {login}"

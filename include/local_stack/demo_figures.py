@@ -1,0 +1,84 @@
+"""The table at the end of the demo, read from ledger and Milvus after the run."""
+
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.status import Status, status
+
+
+@dataclass(slots=True)
+class LaneFigures:
+    """One lane: what it holds now, and what this run did."""
+
+    objects: int  # routed to the lane: searchable ones and dead letters
+    vectors: int  # rows in Milvus
+    dead_letters: int
+    chunks: int = 0
+    reused: int = 0
+    model_calls: int = 0
+    seconds: float = 0.0  # of all its tasks, added up
+
+
+@dataclass(slots=True)
+class DemoFigures:
+    """The run in numbers."""
+
+    lanes: dict[str, LaneFigures] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def model_calls(self) -> int:
+        """Of all lanes."""
+        return sum(lane.model_calls for lane in self.lanes.values())
+
+
+def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
+    """Ask ledger and Milvus what there is, and the ledger what the run did."""
+    now = status(runtime)
+    figures = DemoFigures(problems=_problems(now))
+    for name, lane in now.lanes.items():
+        dead = sum(lane.dead_letters.values())
+        figures.lanes[name] = LaneFigures(lane.objects + dead, lane.rows_milvus or 0, dead)
+    run = runtime.ledger.runs.get(run_id)
+    if run is None:
+        figures.problems.append(f"the ledger knows no run {run_id}")
+        return figures
+    if run.state != "succeeded":
+        figures.problems.append(f"the ledger says that the run {run.state}")
+    for totals in run.totals():
+        if totals.lane in figures.lanes:
+            lane_figures = figures.lanes[totals.lane]
+            lane_figures.chunks += totals.counts.get("chunks", 0)
+            lane_figures.reused += totals.counts.get("reused", 0)
+            lane_figures.model_calls += totals.counts.get("model_calls", 0)
+            lane_figures.seconds += totals.duration_s
+    return figures
+
+
+def show_figures(figures: DemoFigures, console: Console) -> None:
+    """The table, and whether a model was called at all."""
+    table = Table(title="What the run did", title_justify="left", header_style="bold")
+    table.add_column("lane")
+    for column in (
+        "objects",
+        "chunks embedded",
+        "vectors in Milvus",
+        "reused",
+        "dead letters",
+        "model calls",
+        "seconds",
+    ):
+        table.add_column(column, justify="right")
+    for name, lane in figures.lanes.items():
+        counts = (lane.objects, lane.chunks, lane.vectors, lane.reused, lane.dead_letters, lane.model_calls)
+        table.add_row(name, *map(str, counts), f"{lane.seconds:.1f}")
+    console.print(table)
+    if figures.model_calls == 0:
+        console.print("0 model calls: nothing had changed since the last run.", highlight=False)
+
+
+def _problems(now: Status) -> list[str]:
+    return [f"lane {name}: {lane.problem}" for name, lane in now.lanes.items() if lane.problem]
