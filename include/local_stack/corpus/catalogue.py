@@ -143,14 +143,14 @@ def _sounds() -> list[CorpusObject]:
         "sounds/bell/evening.mp3": ("bell", 2, "audio/mpeg", "mp3", "libmp3lame", 44_100, 1),
         "sounds/engine/tractor.flac": ("engine", 1, "audio/flac", "flac", "flac", 32_000, 1),
         "sounds/engine/ferry.ogg": ("engine", 2, "audio/ogg", "ogg", "vorbis", 44_100, 2),
-        "sounds/birds/hedge.opus": ("birds", 1, "audio/opus", "ogg", "libopus", 48_000, 1),
+        "sounds/birds/hedge.opus": ("birds", 1, "audio/ogg", "ogg", "libopus", 48_000, 1),
         "sounds/birds/orchard.m4a": ("birds", 2, "audio/mp4", "ipod", "aac", 44_100, 1),
         "sounds/rain/roof.wav": ("rain", 1, "audio/wav", "wav", "pcm_s16le", 16_000, 1),
         "sounds/rain/window.flac": ("rain", 2, "audio/flac", "flac", "flac", 22_050, 1),
         "sounds/morse/ship.mp3": ("morse", 1, "audio/mpeg", "mp3", "libmp3lame", 22_050, 1),
         "sounds/strings/lute.ogg": ("strings", 1, "audio/ogg", "ogg", "vorbis", 44_100, 2),
         "sounds/strings/harp.m4a": ("strings", 2, "audio/mp4", "ipod", "aac", 48_000, 2),
-        "sounds/siren/street.opus": ("siren", 1, "audio/opus", "ogg", "libopus", 48_000, 1),
+        "sounds/siren/street.opus": ("siren", 1, "audio/ogg", "ogg", "libopus", 48_000, 1),
     }
     objects = [
         CorpusObject(
@@ -201,14 +201,26 @@ def _films() -> list[CorpusObject]:
 
 def _hostile() -> list[CorpusObject]:
     return [
-        CorpusObject("hostile/truncated.jpg", "image/jpeg", hostile.truncated_jpeg, PICTURE, "dead letter"),
-        CorpusObject("hostile/bomb.png", "image/png", hostile.picture_bomb, PICTURE, "dead letter"),
-        CorpusObject("hostile/lost directory.tiff", "image/tiff", hostile.lost_tiff, PICTURE, "dead letter"),
-        CorpusObject("hostile/locked.pdf", "application/pdf", hostile.encrypted_pdf, TEXT, "dead letter"),
-        CorpusObject("hostile/broken.pdf", "application/pdf", hostile.broken_pdf, TEXT, "dead letter"),
-        CorpusObject("hostile/no streams.mp4", "video/mp4", hostile.film_without_streams, FILM, "dead letter"),
-        CorpusObject("hostile/half a film.mp4", "video/mp4", hostile.truncated_film, FILM, "dead letter"),
-        CorpusObject("hostile/header only.wav", "audio/wav", hostile.wav_header_only, SOUND, "dead letter"),
+        CorpusObject(
+            "hostile/truncated.jpg", "image/jpeg", hostile.truncated_jpeg, PICTURE, "dead letter", "TruncatedImage"
+        ),
+        CorpusObject("hostile/bomb.png", "image/png", hostile.picture_bomb, PICTURE, "dead letter", "TooManyPixels"),
+        CorpusObject(
+            "hostile/lost directory.tiff", "image/tiff", hostile.lost_tiff, PICTURE, "dead letter", "NotAnImage"
+        ),
+        CorpusObject(
+            "hostile/locked.pdf", "application/pdf", hostile.encrypted_pdf, TEXT, "dead letter", "EncryptedPdf"
+        ),
+        CorpusObject("hostile/broken.pdf", "application/pdf", hostile.broken_pdf, TEXT, "dead letter", "CorruptPdf"),
+        CorpusObject(
+            "hostile/no streams.mp4", "video/mp4", hostile.film_without_streams, FILM, "dead letter", "NoVideoStream"
+        ),
+        CorpusObject(
+            "hostile/half a film.mp4", "video/mp4", hostile.truncated_film, FILM, "dead letter", "CorruptVideo"
+        ),
+        CorpusObject(
+            "hostile/header only.wav", "audio/wav", hostile.wav_header_only, SOUND, "dead letter", "EmptyAudio"
+        ),
         CorpusObject("hostile/empty.txt", "", bytes, (), "skipped", "empty"),
         CorpusObject("hostile/empty folder/", "", bytes, (), "skipped", "directory marker"),
         CorpusObject(

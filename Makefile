@@ -1,0 +1,79 @@
+# Needs Python 3.11 and nothing else: no root, no system package, no container engine. `make help` lists the targets.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STACK := $(BIN)/python -m include.local_stack
+PYTEST_ARGS ?=
+LOCK_VENV := .local/lock-venv
+MILVUS_VENV := .venv-milvus
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo down status test check bench lock test-milvus-server clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 28
+
+install: $(VENV)/.demo ## create .venv from the lock
+install-dev: $(VENV)/.dev
+
+demo: install ## start the embedded stack, ingest the sample corpus through Airflow, show what came of it
+	@$(STACK) demo
+
+down: install ## stop the embedded stack; data is kept
+	@$(STACK) down
+
+status: install ## say what runs
+	@$(STACK) status
+
+test: install-dev ## run the whole suite on real local servers
+	@echo "Left out: tests marked milvus_server; they install a Milvus server of 60 MB: make test-milvus-server"
+	$(BIN)/python -m pytest -m "not milvus_server" $(PYTEST_ARGS)
+
+check: install-dev ## format, lint, types, layers, documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if [ -d tests/docs ]; then $(BIN)/python -m pytest -q tests/docs; fi
+
+bench: install-dev ## speed of diff, embedding and runs, against peers
+	$(BIN)/python -m bench
+
+test-milvus-server: install-dev $(MILVUS_VENV)/.installed ## the Milvus suites again, on a real server instead of Milvus Lite
+	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m milvus_server $(PYTEST_ARGS)
+
+clean: ## stop the stack, then delete .venv and .local with all data and passwords
+	@if [ -x $(BIN)/python ] && [ -d .local ]; then $(STACK) down; fi
+	rm -rf $(VENV) $(MILVUS_VENV) .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# pip compiles one file after the other, compileall with all cores. Without it every process pays 20 s of imports where
+# PYTHONDONTWRITEBYTECODE is set. A few packages carry templates that are no Python: hence the dash and the quiet.
+$(VENV)/.demo: requirements.txt requirements-demo.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11, or name it: make PYTHON=… $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked requirements into $(VENV): 2 GB, a few minutes the first time"
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt -r requirements-demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	-@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+# An environment of its own: this server's old client and pymilvus 3 cannot live together.
+$(MILVUS_VENV)/.installed:
+	$(PYTHON) -m venv $(MILVUS_VENV)
+	$(MILVUS_VENV)/bin/python -m pip install --quiet milvus==2.3.5 "setuptools<81"
+	@touch $@
+
+# torch names its CUDA libraries by exact version itself; as pins of ours they would be forced on machines without a GPU.
+lock: ## write requirements*.txt from requirements*.in
+	@test -x $(LOCK_VENV)/bin/uv || { $(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv; }
+	@for name in requirements requirements-demo requirements-dev; do \
+	  $(LOCK_VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	    --annotation-style=line --custom-compile-command "make lock" $(LOCK_ARGS) $$name.in -o $$name.txt || exit 1; \
+	  sed -i.before -E -e 's/^(torch==[0-9.]+)\+[a-z0-9.]+/\1/' -e '/^(nvidia-|cuda-|triton==)/d' $$name.txt && rm $$name.txt.before; \
+	done
+	@wc -l requirements*.txt
