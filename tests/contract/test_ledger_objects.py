@@ -8,7 +8,7 @@ import pytest
 from include.embedding_etl.ledger import Ledger
 from include.embedding_etl.ledger.records import Lease
 from include.embedding_etl.types import ObjectRecord
-from tests.fixtures_ledger import COLLECTION, HOSTILE_KEYS, make_entry, make_object
+from tests.fixtures_ledger import COLLECTION, HOSTILE_KEYS, make_collection, make_entry, make_object
 
 
 def keys(records: Iterator[ObjectRecord]) -> list[str]:
@@ -98,6 +98,14 @@ def test_a_tombstone_stays_while_a_collection_may_hold_rows_of_it(ledger: Ledger
     assert ledger.objects.delete_vanished("demo") == 1
     assert keys(ledger.objects.stream("demo")) == ["here"]
     assert keys(ledger.objects.stream("other")) == ["indexed"]
+
+
+def test_entries_of_other_pipelines_keep_no_tombstone(ledger: Ledger) -> None:
+    ledger.collections.add(make_collection("other_text__0123abcd_1", pipeline="other"))
+    theirs = ledger.leases.acquire("other_text__0123abcd_1", "run-1")
+    ledger.entries.commit(theirs, "other_text__0123abcd_1", [make_entry("k")])
+    ledger.objects.put("demo", [replace(make_object("k"), vanished=True)])
+    assert ledger.objects.delete_vanished("demo") == 1
 
 
 def test_counts_tell_active_skipped_and_vanished_apart(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -149,6 +150,17 @@ def test_a_lock_that_is_not_given_back_is_worth_another_try(tmp_path: Path, monk
                 ledger.objects.put("demo", [make_object("k")])
             assert ledger.objects.get("demo", "k") is None  # reading goes on meanwhile
         ledger.objects.put("demo", [make_object("k")])
+
+
+def test_creating_the_ledger_waits_for_a_neighbour_who_is_at_it(tmp_path: Path) -> None:
+    # SQLite itself does not wait here: the switch to WAL fails at once while another connection means to write.
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+        release.start()
+        migrate(f"sqlite:///{tmp_path}/ledger.db")
+        release.join()
+    Ledger.open(f"sqlite:///{tmp_path}/ledger.db").close()
 
 
 def test_opening_a_current_ledger_does_not_import_alembic(ledger: Ledger, ledger_url: str) -> None:
