@@ -6,6 +6,7 @@ persists, but lists in path-segment order and rewrites hostile keys. So the cont
 
 import json
 import os
+import resource
 import secrets
 import socket
 import struct
@@ -297,6 +298,15 @@ def faulty_proxy(moto_server: S3Server) -> Iterator[FaultyProxy]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def tiny_disk() -> Iterator[None]:
+    """No file of this process can grow beyond 64 KiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(autouse=True)

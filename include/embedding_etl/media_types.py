@@ -183,7 +183,7 @@ def _is_wide_text(head: bytes, encoding: str) -> bool:
     text = head[: len(head) // 4 * 4].decode(encoding, "replace")
     strange = sum(not (char.isprintable() or char in "\t\n\r\f\ufeff") for char in text)
     replaced = text.count("\ufffd")
-    return bool(text) and strange + replaced <= 1 + len(text) // 100
+    return bool(text) and strange + replaced <= len(text) // 100
 
 
 def _text_type(head: bytes, key: str) -> str:

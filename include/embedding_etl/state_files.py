@@ -18,7 +18,7 @@ from include.embedding_etl.s3_credentials import S3Credentials
 from include.embedding_etl.settings import PROJECT_ROOT
 
 _UNFINISHED = ".unfinished"
-_CONFIG_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+_CONFIG_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 _CONFIG_CODES = re.compile(
     r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|UNRECOGNIZED_CLIENT"
     r"|INVALID_CLIENT_TOKEN_ID|EXPIRED_TOKEN|MISSING_AUTHENTICATION_TOKEN|VALIDATION)"
@@ -113,7 +113,7 @@ class BucketRoot:
                 scheme=endpoint.scheme if endpoint else "https",
                 connect_timeout=5,
                 request_timeout=60,
-                retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=6),
+                retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=4),
             )
 
     def uri_of(self, path: str) -> str:

@@ -99,11 +99,9 @@ class LocalSource:
             if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(self._root):
                 return None
             status = entry.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, RuntimeError):  # gone by now, or links in a circle
             return None
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                return None
             raise TransientError(f"{entry.path}: {error.strerror}") from error
         return status if stat.S_ISREG(status.st_mode) else None
 
