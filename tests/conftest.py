@@ -2,6 +2,9 @@
 
 pytest_plugins: list[str] = [
     "tests.fixtures_ledger",
+    "tests.fixtures_media",
     "tests.fixtures_milvus",
+    "tests.fixtures_pipeline",
+    "tests.fixtures_stack",
     "tests.fixtures_storage",
 ]

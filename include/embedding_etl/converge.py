@@ -60,7 +60,7 @@ def _converge_lane(
     """One lane's failure does not keep the others from being done; it keeps the run from deleting anything."""
     try:
         tell(f"route {lane}: comparing with what is indexed")
-        for reference in route(runtime, run_id, lane, request.rewrite, bound_to_process=True):
+        for reference in route(runtime, run_id, lane, request.rewrite):
             tell(f"embed {reference}")
             embed(runtime, run_id, reference)
             tell(f"sync {reference}")

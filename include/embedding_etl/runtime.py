@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import SecretStr
 
 from include.embedding_etl.ledger import Ledger
+from include.embedding_etl.ledger.records import Lease
 from include.embedding_etl.settings import PipelineSettings, Places
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.storage.base import Source
@@ -35,6 +36,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         credentials: S3 credentials from a connection; None = those of `places`, else the usual AWS chain.
         milvus: The address from a connection; None = that of `places`.
         open_store: How to connect to the vector store; tests put in a fake.
+        one_process: The whole run lives in this process, so its leases die with it.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Runtime(AbstractContextManager["Runtime"]):
         credentials: S3Credentials | None = None,
         milvus: MilvusAddress | None = None,
         open_store: Callable[[MilvusAddress], VectorStore] | None = None,
+        one_process: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.places = places
         self.milvus = milvus or MilvusAddress(places.milvus_uri, places.milvus_token, places.milvus_database)
         self._credentials = credentials
+        self._one_process = one_process
         self._open_store = open_store or _connect
         self._opened = ExitStack()
 
@@ -73,6 +77,14 @@ class Runtime(AbstractContextManager["Runtime"]):
         store = self._open_store(self.milvus)
         self._opened.callback(store.close)
         return store
+
+    def lease(self, collection: str, run_id: str) -> Lease:
+        """Take or renew the run's right to write to a collection. The new token fences off older writers.
+
+        Raises:
+            TransientError: another run has it.
+        """
+        return self.ledger.leases.acquire(collection, run_id, bound_to_process=self._one_process)
 
     def __enter__(self) -> Self:
         return self

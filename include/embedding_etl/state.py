@@ -109,7 +109,7 @@ class StateStore:
             with translated(uri):
                 self._root.publish(unfinished, path)
         except BaseException:
-            self._root.discard(unfinished)
+            pass
             raise
 
     def write_table(

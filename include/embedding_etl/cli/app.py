@@ -34,7 +34,7 @@ def opened(pipeline: str) -> Iterator[Runtime]:
     """The pipeline's parts, with errors turned into one plain line and exit code 2."""
     places = Places()
     try:
-        with Runtime(find_pipeline(places.pipelines_dir, pipeline), places) as runtime:
+        with Runtime(find_pipeline(places.pipelines_dir, pipeline), places, one_process=True) as runtime:
             yield runtime
     except EmbeddingEtlError as error:
         errors.print(f"etl: {error}", style="red", markup=False, highlight=False)

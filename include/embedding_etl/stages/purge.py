@@ -60,7 +60,7 @@ def _doomed(runtime: Runtime, live: LiveCollection) -> Iterator[Entry]:
 def _purge_lane(runtime: Runtime, run_id: str, live: LiveCollection, figures: Figures) -> None:
     """Everything is decided anew from the ledger, so a new token is right here: older writers are fenced off."""
     batches = batched(_doomed(runtime, live), BATCH_ROWS, weight=lambda entry: entry.intended_rows)
-    lease = runtime.ledger.leases.acquire(live.name, run_id)
+    lease = runtime.lease(live.name, run_id)
     target = Target(runtime.pipeline.name, live.lane, lease, run_id)
     deleted = 0
     for batch in batches:

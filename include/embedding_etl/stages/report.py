@@ -178,6 +178,6 @@ def _release_leases(runtime: Runtime, run_id: str) -> None:
         if live is None:
             continue
         try:
-            runtime.ledger.leases.release(runtime.ledger.leases.acquire(live.name, run_id))
+            runtime.ledger.leases.release(runtime.lease(live.name, run_id))
         except TransientError:
             continue

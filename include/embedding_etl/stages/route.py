@@ -21,20 +21,17 @@ OBJECT_COST_BYTES = 100_000  # what an object costs beyond its bytes, when shard
 WRITE_BATCH = 2_000
 
 
-def route(
-    runtime: Runtime, run_id: str, lane: str, rewrite: Set[str] = frozenset(), bound_to_process: bool = False
-) -> list[str]:
+def route(runtime: Runtime, run_id: str, lane: str, rewrite: Set[str] = frozenset()) -> list[str]:
     """Take the lane's lease and write its shard files.
 
     Args:
         rewrite: Lanes whose rows are all to be written again, from stored vectors: the collection was lost or emptied.
-        bound_to_process: The whole run lives in this process, so its leases die with it.
     Returns:
         Shard references such as text/0; an empty list where there is nothing to do.
     """
     with stage(runtime, run_id, "route", lane) as figures:
         live = ensure_live(runtime, lane)
-        lease = runtime.ledger.leases.acquire(live.name, run_id, bound_to_process=bound_to_process)
+        lease = runtime.lease(live.name, run_id)
         if lane in rewrite:
             with durable_write("collection_create"):
                 runtime.store.create_collection(live.spec)

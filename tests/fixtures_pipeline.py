@@ -1,0 +1,224 @@
+"""A whole pipeline on real parts: a directory as source, SQLite, Milvus Lite, and an embedding endpoint that counts.
+
+The endpoint speaks the OpenAI protocol over HTTP and embeds by hashing words: fast, deterministic, and a witness from
+outside of how often the model was called.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from include.embedding_etl.converge import Request, converge
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.settings import Places, find_pipeline
+from include.embedding_etl.stages.report import Report
+from include.embedding_etl.vectorstore.schema import row_id
+from tests.fixtures_milvus import fresh_name
+
+DIMENSION = 16
+
+
+def word_vector(text: str) -> np.ndarray:
+    """A unit vector that depends on every word of the text and its count."""
+    total = np.full(DIMENSION, 1e-3)
+    for word in re.findall(r"\w+", text.lower()):
+        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+        total += np.random.default_rng(seed).normal(size=DIMENSION)
+    return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+class EmbeddingEndpoint:
+    """An HTTP server that speaks the OpenAI embeddings protocol. `texts` is every text it was ever asked to embed."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.fail_next = 0
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if endpoint.fail_next > 0:
+                    endpoint.fail_next -= 1
+                    self._answer(503, {"error": {"message": "overloaded"}})
+                    return
+                endpoint.texts += asked["input"]
+                vectors = [word_vector(text) for text in asked["input"]]
+                as_base64 = asked.get("encoding_format") == "base64"
+                data = [
+                    {
+                        "object": "embedding",
+                        "index": index,
+                        "embedding": base64.b64encode(vector.tobytes()).decode() if as_base64 else vector.tolist(),
+                    }
+                    for index, vector in enumerate(vectors)
+                ]
+                usage = {"prompt_tokens": 1, "total_tokens": 1}
+                self._answer(200, {"object": "list", "model": asked["model"], "data": data, "usage": usage})
+
+            def _answer(self, status: int, document: object) -> None:
+                body = json.dumps(document).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing on stderr."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Project:
+    """One pipeline of one text lane, with everything it needs in a directory of its own."""
+
+    root: Path
+    milvus_uri: str
+    endpoint: EmbeddingEndpoint
+    name: str = field(default_factory=lambda: fresh_name("p"))
+    thresholds: dict[str, Any] = field(default_factory=dict)
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        for directory in ("source", "pipelines", "state"):
+            (self.root / directory).mkdir(parents=True, exist_ok=True)
+        self.configure()
+
+    def configure(self, **changes: Any) -> None:
+        """Write the pipeline file; `changes` replace top-level keys."""
+        lane = {
+            "accepts": ["text/*"],
+            "model": {
+                "kind": "openai",
+                "id": "word-hash",
+                "weights": "remote",
+                "base_url": self.endpoint.url,
+                "dimension": DIMENSION,
+                "max_tokens": 64,
+                "batch_size": 16,
+            },
+            "chunk": {"overlap_tokens": 0},
+            "index": {"type": "FLAT", "params": {}},
+        }
+        document = {
+            "name": self.name,
+            "source": {"uri": f"file://{self.root / 'source'}"},
+            "lanes": {"text": lane},
+            "thresholds": self.thresholds,
+            **changes,
+        }
+        (self.root / "pipelines" / f"{self.name}.yaml").write_text(yaml.safe_dump(document))
+
+    @property
+    def alias(self) -> str:
+        return f"{self.name}_text"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "ETL_PIPELINES_DIR": str(self.root / "pipelines"),
+            "ETL_STATE_URI": str(self.root / "state"),
+            "ETL_LEDGER_URL": f"sqlite:///{self.root / 'ledger.db'}",
+            "ETL_MILVUS_URI": self.milvus_uri,
+            "ETL_MILVUS_TOKEN": "",
+        }
+
+    def put(self, key: str, text: str | bytes) -> Path:
+        path = self.root / "source" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def put_many(self, count: int, prefix: str = "doc") -> list[str]:
+        keys = [f"{prefix}-{number:03d}.txt" for number in range(count)]
+        for number, key in enumerate(keys):
+            self.put(key, f"{prefix} number {number} is about topic {number * 7919}")
+        return keys
+
+    def remove(self, key: str) -> None:
+        (self.root / "source" / key).unlink()
+
+    def open(self) -> Runtime:
+        places = Places(
+            _env_file=None,
+            pipelines_dir=self.root / "pipelines",
+            state_uri=str(self.root / "state"),
+            ledger_url=f"sqlite:///{self.root / 'ledger.db'}",
+            milvus_uri=self.milvus_uri,
+        )
+        return Runtime(find_pipeline(places.pipelines_dir, self.name), places, one_process=True)
+
+    def run(self, request: Request | None = None) -> Report:
+        """Converge in this process."""
+        self.runs += 1
+        with self.open() as runtime:
+            return converge(runtime, f"run-{self.runs}", request)
+
+    def run_process(self, failpoint: str = "", *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Converge in a process of its own, as `etl run`, which may be made to die at a failpoint."""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("etl")), "run", self.name, "--json", *arguments],
+            env={**os.environ, **self.environment, "ETL_FAILPOINT": failpoint},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def rows(self) -> dict[str, tuple[str, str]]:
+        """{id: (object_key, object_version)} of everything that readers of the alias can see."""
+        with self.open() as runtime:
+            target = runtime.store.alias_target(self.alias)
+            if target is None:
+                return {}
+            return {
+                str(row["id"]): (str(row["object_key"]), str(row["object_version"]))
+                for page in runtime.store.iterate(target, ["object_key", "object_version"])
+                for row in page
+            }
+
+    def expected_rows(self, chunks: dict[str, int] | None = None) -> dict[str, tuple[str, str]]:
+        """What the alias must show: from a listing of the source alone, one chunk an object unless told otherwise."""
+        with self.open() as runtime:
+            listed = list(runtime.source.list())
+        return {
+            row_id(self.name, "text", item.key, ordinal): (item.key, item.etag)
+            for item in listed
+            for ordinal in range((chunks or {}).get(item.key, 1))
+        }
+
+
+@pytest.fixture
+def endpoint() -> Iterator[EmbeddingEndpoint]:
+    server = EmbeddingEndpoint()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path, milvus_lite_uri: str, endpoint: EmbeddingEndpoint) -> Project:
+    """A pipeline whose parts are all real and all its own."""
+    return Project(tmp_path, milvus_lite_uri, endpoint)
