@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/python -m include.local_stack
 PYTEST_ARGS ?=
+PIP := $(BIN)/python -m pip install $(if $(CI),-qq)
 LOCK_VENV := .local/lock-venv
 MILVUS_VENV := .venv-milvus
 
@@ -53,13 +54,13 @@ $(VENV)/.demo: requirements.txt requirements-demo.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11, or name it: make PYTHON=… $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked requirements into $(VENV): 2 GB, a few minutes the first time"
-	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt -r requirements-demo.txt
-	$(BIN)/python -m pip install --quiet --no-deps -e .
+	$(PIP) --no-compile -r requirements.txt -r requirements-demo.txt
+	$(PIP) --no-deps -e .
 	-@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 # An environment of its own: this server's old client and pymilvus 3 cannot live together.
