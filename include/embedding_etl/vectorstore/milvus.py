@@ -1,0 +1,341 @@
+"""Milvus, through pymilvus's MilvusClient. The only module that imports it.
+
+Every call goes through connection.py, which connects, loads, retries and raises only errors of ours. What the servers
+(Milvus Lite, 2.3 and later) differ in is handled where it matters and shown by the contract suite. Longer than our
+modules are meant to be: it is one class, a method for each of the protocol.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import grpc
+from pymilvus import DataType, MilvusClient, MilvusException
+
+from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
+from include.embedding_etl.vectorstore.batches import MAX_BYTES, MAX_ROWS, by_count, cut
+from include.embedding_etl.vectorstore.connection import Connection, Driver
+from include.embedding_etl.vectorstore.descriptions import dimension_of, properties_of, require_same, server_address
+from include.embedding_etl.vectorstore.failures import AlreadyExists, Failure, NotFound, TooLarge
+from include.embedding_etl.vectorstore.filters import in_list
+from include.embedding_etl.vectorstore.key_ranges import KeyRange
+from include.embedding_etl.vectorstore.retry import STANDARD_RETRY, RetryPolicy
+from include.embedding_etl.vectorstore.schema import FIELDS, ID_FIELD, VECTOR_FIELD, entity, index_params
+from include.embedding_etl.vectorstore.server_versions import security_warning
+from include.embedding_etl.vectorstore.validate import check_ids, check_name, check_query, check_rows, check_spec
+
+_log = logging.getLogger(__name__)
+
+# It prints a traceback for every refusal, also for those that only answer a question ("is there such an alias?").
+# What is worth knowing is in the errors that we raise.
+logging.getLogger("pymilvus.decorators").setLevel(logging.CRITICAL)
+
+_SLOW_CALLS = 10  # loading, indexing and sealing may take so many times as long as other calls
+_PAGE_ROWS = 8_000  # Milvus Lite reads the whole collection for every page: few pages
+_WIDE_PAGE_ROWS = 1_000  # with texts or vectors a row may have 200 KB
+_WIDE_FIELDS = frozenset({"text", "meta", VECTOR_FIELD})
+_STRONG: Mapping[str, str] = {"consistency_level": "Strong"}
+
+
+class MilvusStore:
+    """A connection to one database of one Milvus server. Connects on first use.
+
+    Args:
+        uri: http://host:port or https://host:port.
+        token: `user:password` or an API key; "" where the server asks for none.
+        database: Milvus database.
+        timeout_s: What one attempt of one call may take; loading and sealing ten times that.
+        retry: How long a failing call is tried again.
+    Raises:
+        ConfigError: the address is not of that form.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        token: str = "",
+        database: str = "default",
+        timeout_s: float = 30.0,
+        retry: RetryPolicy = STANDARD_RETRY,
+    ) -> None:
+        self._address = server_address(uri)
+        self._timeout_s = timeout_s
+        self._slow_timeout_s = timeout_s * _SLOW_CALLS
+        self._dimensions: dict[str, int] = {}  # by real name
+
+        def connect() -> MilvusClient:
+            # Dedicated: a shared connection would outlive close().
+            client = MilvusClient(uri, token=token, db_name=database, timeout=min(timeout_s, 10.0), dedicated=True)
+            try:
+                version = client.get_server_version(timeout=timeout_s)
+            except (MilvusException, grpc.RpcError):
+                client.close()
+                raise
+            if warning := security_warning(version):
+                _log.warning("%s: %s", self._address, warning)
+            return client
+
+        def load(client: MilvusClient, name: str) -> None:
+            client.load_collection(name, timeout=self._slow_timeout_s)
+
+        driver = Driver(connect, load, (MilvusException, grpc.RpcError), _failure)
+        self._connection: Connection[MilvusClient] = Connection(self._address, driver, retry)
+        self._run = self._connection.run
+
+    def create_collection(self, spec: CollectionSpec) -> None:
+        """Create, index and load a collection; each step is skipped where it is done, so a crash in between heals."""
+        check_spec(spec)
+        if not self.has_collection(spec.name):
+            schema = _schema(spec)
+            try:
+                self._run(
+                    f"create {spec.name}",
+                    lambda client: client.create_collection(
+                        spec.name,
+                        schema=schema,
+                        properties=dict(spec.properties),
+                        consistency_level="Bounded",
+                        timeout=self._timeout_s,
+                    ),
+                )
+            except AlreadyExists:
+                _log.info("%s was created meanwhile, or the reply to our own request was lost", spec.name)
+        self._dimensions.pop(spec.name, None)
+        require_same(spec, self._dimension(spec.name), self.properties(spec.name))
+        self._run(f"index {spec.name}", lambda client: self._create_index(client, spec))
+        self._run(f"load {spec.name}", lambda _: None, load=spec.name)
+
+    def has_collection(self, name: str) -> bool:
+        """Whether a collection (not an alias) of that real name exists."""
+        try:
+            return bool(self._describe(name)["collection_name"] == name)
+        except NotFound:
+            return False
+
+    def list_collections(self) -> list[str]:
+        """Real names of all collections, sorted."""
+        return sorted(self._run("list collections", lambda client: client.list_collections(timeout=self._timeout_s)))
+
+    def drop_collection(self, name: str) -> None:
+        """Drop by real name. Milvus Lite would drop through an alias, and no server minds the aliases of its target."""
+        target = self.alias_target(name)
+        if target is not None:
+            raise IntegrityError(f"{name} is an alias of {target}: drop collections by their real name")
+        if not self.has_collection(name):
+            return
+        listed = self._run(f"aliases of {name}", lambda client: client.list_aliases(name, timeout=self._timeout_s))
+        if aliases := listed["aliases"]:
+            raise IntegrityError(f"{name} is what the alias {', '.join(aliases)} points at: point it elsewhere first")
+        self._run(f"drop {name}", lambda client: client.drop_collection(name, timeout=self._timeout_s))
+        self._dimensions.pop(name, None)
+        self._connection.forget(name)
+
+    def properties(self, name: str) -> Mapping[str, str]:
+        """The custom properties the collection was created with."""
+        return properties_of(self._describe(name))
+
+    def upsert(self, name: str, rows: Sequence[Row]) -> None:
+        """Write rows at their ids, split by count and bytes. Nothing is claimed about them until `read_versions`."""
+        sizes = check_rows(rows, self._dimension(name))
+        for batch in cut(rows, sizes, MAX_ROWS, MAX_BYTES):
+            self._upsert_batch(name, batch)
+
+    def read_versions(self, name: str, ids: Sequence[str]) -> dict[str, str]:
+        """{id: object_version} of the ids that exist, read with Strong consistency."""
+        check_ids(ids)
+        versions: dict[str, str] = {}
+        for batch in by_count(ids):
+            rows = self._query(name, in_list(ID_FIELD, batch), ["object_version"])
+            versions |= {row[ID_FIELD]: row["object_version"] for row in rows}
+        return versions
+
+    def delete(self, name: str, ids: Sequence[str]) -> None:
+        """Delete by primary key, split by count. Absent ids are fine."""
+        check_ids(ids)
+        self._dimension(name)  # refuses aliases
+        for batch in by_count(ids):
+            self._delete_batch(name, in_list(ID_FIELD, batch))
+
+    def count(self, name: str) -> int:
+        """How many rows there are, read with Strong consistency."""
+        return int(self._query(name, "", ["count(*)"])[0]["count(*)"])
+
+    def flush(self, name: str) -> None:
+        """Seal what was written, so that searches use the index."""
+        self._run(f"flush {name}", lambda client: client.flush(name, timeout=self._slow_timeout_s))
+
+    def iterate(self, name: str, fields: Sequence[str]) -> Iterator[list[dict[str, JsonValue]]]:
+        """All rows, page by page, in primary key order, with the id and the named fields.
+
+        By ranges of keys. The client's own iterator reads with the collection's default consistency, whatever is asked,
+        and so misses rows that were just written. Offsets end at 16,384, and with a limit the order is the server's.
+        """
+        check_query(1, fields)
+        rows_a_page = _WIDE_PAGE_ROWS if _WIDE_FIELDS & set(fields) else _PAGE_ROWS
+        ranges = deque(KeyRange.everything().split(self.count(name) // rows_a_page + 1))
+        while ranges:
+            keys = ranges.popleft()
+            try:
+                rows = self._query(name, keys.expression, fields)
+            except TooLarge:
+                ranges.extendleft(reversed(keys.split(2)))
+                continue
+            if rows:
+                rows.sort(key=itemgetter(ID_FIELD))
+                yield [{key: row[key] for key in (ID_FIELD, *fields)} for row in rows]
+
+    def alias_target(self, alias: str) -> str | None:
+        """The real collection an alias points at; None if there is no such alias."""
+        try:
+            found = self._run(f"alias {alias}", lambda client: client.describe_alias(alias, timeout=self._timeout_s))
+        except NotFound:
+            return None
+        target: str | None = found.get("collection_name")
+        return target
+
+    def point_alias(self, alias: str, name: str) -> None:
+        """Create or switch the alias, then read it back. The collection is loaded first: readers notice nothing."""
+        check_name(alias)
+        self._dimension(name)  # a real collection, not an alias
+        self._run(f"load {name}", lambda _: None, load=name)
+        if self.alias_target(alias) is None:
+            self._create_alias(alias, name)
+        if self.alias_target(alias) != name:
+            self._run(f"alias {alias}", lambda client: client.alter_alias(name, alias, timeout=self._timeout_s))
+        target = self.alias_target(alias)
+        if target != name:
+            raise IntegrityError(f"alias {alias} points at {target} after it was pointed at {name}")
+
+    def search(
+        self, name: str, vectors: Vectors, top: int, filter_expression: str = "", fields: Sequence[str] = ()
+    ) -> list[list[Hit]]:
+        """Nearest rows for each query vector, with Strong consistency: what a run wrote is found right after it."""
+        check_query(top, fields)
+        if not len(vectors):
+            return []
+        found = self._run(
+            f"search {name}",
+            lambda client: client.search(
+                name,
+                data=list(vectors),
+                limit=top,
+                filter=filter_expression,
+                output_fields=list(fields) or [ID_FIELD],
+                timeout=self._timeout_s,
+                **_STRONG,
+            ),
+            load=name,
+        )
+        return [[Hit(hit["distance"], hit["id"], _chosen(hit["entity"], fields)) for hit in hits] for hits in found]
+
+    def server_version(self) -> str:
+        """What the server says it is, for people."""
+        return str(self._run("server version", lambda client: client.get_server_version(timeout=self._timeout_s)))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another one."""
+        self._connection.close()
+
+    def _describe(self, name: str) -> Mapping[str, Any]:
+        check_name(name)
+        return self._run(f"describe {name}", lambda client: client.describe_collection(name, timeout=self._timeout_s))
+
+    def _dimension(self, name: str) -> int:
+        if name not in self._dimensions:
+            self._dimensions[name] = dimension_of(name, self._describe(name))
+        return self._dimensions[name]
+
+    def _create_index(self, client: MilvusClient, spec: CollectionSpec) -> None:
+        existing = client.list_indexes(spec.name, VECTOR_FIELD, timeout=self._timeout_s)
+        if existing:
+            found = client.describe_index(spec.name, existing[0], timeout=self._timeout_s)
+            if (found["index_type"], found["metric_type"]) != (spec.index_type, spec.metric):
+                raise IntegrityError(f"{spec.name} exists with index {found['index_type']} {found['metric_type']}")
+            return
+        wanted = client.prepare_index_params()
+        params = index_params(spec.index_type, spec.index_params)
+        wanted.add_index(VECTOR_FIELD, index_type=spec.index_type, metric_type=spec.metric, params=params)
+        client.create_index(spec.name, wanted, timeout=self._slow_timeout_s)
+
+    def _create_alias(self, alias: str, name: str) -> None:
+        try:
+            self._run(f"alias {alias}", lambda client: client.create_alias(name, alias, timeout=self._timeout_s))
+        except AlreadyExists:
+            _log.info("alias %s was created meanwhile, or the reply to our own request was lost", alias)
+
+    def _delete_batch(self, name: str, expression: str) -> None:
+        self._run(
+            f"delete in {name}",
+            lambda client: client.delete(name, filter=expression, timeout=self._timeout_s),
+            load=name,
+        )
+
+    def _upsert_batch(self, name: str, batch: Sequence[Row]) -> None:
+        entities = [entity(row) for row in batch]
+        try:
+            reply = self._run(
+                f"upsert into {name}", lambda client: client.upsert(name, entities, timeout=self._timeout_s)
+            )
+        except TooLarge as error:
+            if len(batch) == 1:
+                raise IntegrityError(f"{batch[0].object_key!r}, chunk {batch[0].ordinal}: {error}") from error
+            middle = len(batch) // 2
+            self._upsert_batch(name, batch[:middle])
+            self._upsert_batch(name, batch[middle:])
+            return
+        written = reply.get("upsert_count", 0)
+        if written != len(batch):
+            raise IntegrityError(f"{name}: Milvus wrote {written} of {len(batch)} rows")
+
+    def _query(self, name: str, expression: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+        return list(
+            self._run(
+                f"query {name}",
+                lambda client: client.query(
+                    name,
+                    filter=expression,
+                    output_fields=list(fields) or [ID_FIELD],
+                    timeout=self._timeout_s,
+                    **_STRONG,
+                ),
+                load=name,
+            )
+        )
+
+
+def _schema(spec: CollectionSpec) -> Any:
+    types = {
+        "varchar": DataType.VARCHAR,
+        "int64": DataType.INT64,
+        "json": DataType.JSON,
+        "vector": DataType.FLOAT_VECTOR,
+    }
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    for field in FIELDS:
+        options: dict[str, int | bool] = {"is_primary": field.name == ID_FIELD}
+        if field.kind == "varchar":
+            options["max_length"] = field.max_bytes
+        if field.kind == "vector":
+            options["dim"] = spec.dimension
+        schema.add_field(field.name, types[field.kind], **options)
+    return schema
+
+
+def _chosen(values: Mapping[str, JsonValue], fields: Sequence[str]) -> dict[str, JsonValue]:
+    return {field: values[field] for field in fields}
+
+
+def _failure(error: Exception) -> Failure:
+    """What happened. A failed connection hides the gRPC error that says why in its cause."""
+    rpc: Any = next((each for each in (error, error.__cause__) if isinstance(each, grpc.Call)), None)
+    status = rpc.code().name if rpc is not None else ""
+    details = f" ({rpc.details()})" if rpc is not None else ""
+    if not isinstance(error, MilvusException):
+        return Failure(f"{status}{details}", status=status)
+    code = error.code if isinstance(error.code, int) else 0
+    if isinstance(error.code, grpc.StatusCode):
+        status = error.code.name
+    return Failure(f"{error.message}{details}", code, status, error.retriable, error.is_input_error)
