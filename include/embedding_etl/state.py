@@ -109,7 +109,7 @@ class StateStore:
             with translated(uri):
                 self._root.publish(unfinished, path)
         except BaseException:
-            pass
+            self._root.discard(unfinished)
             raise
 
     def write_table(
