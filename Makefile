@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/python -m include.local_stack
+IF_INSTALLED := test -x $(BIN)/python || { echo "nothing is installed, so nothing runs"; exit 0; };
 PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip install $(if $(CI),-qq)
 LOCK_VENV := .local/lock-venv
@@ -21,11 +22,11 @@ install-dev: $(VENV)/.dev
 demo: install ## start the embedded stack, ingest the sample corpus through Airflow, show what came of it
 	@$(STACK) demo
 
-down: install ## stop the embedded stack; data is kept
-	@$(STACK) down
+down: ## stop the embedded stack; data is kept
+	@$(IF_INSTALLED) $(STACK) down
 
-status: install ## say what runs
-	@$(STACK) status
+status: ## say what runs
+	@$(IF_INSTALLED) $(STACK) status
 
 test: install-dev ## run the whole suite on real local servers
 	@echo "Left out: tests marked milvus_server; they install a Milvus server of 60 MB: make test-milvus-server"
@@ -45,7 +46,7 @@ test-milvus-server: install-dev $(MILVUS_VENV)/.installed ## the Milvus suites a
 	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m milvus_server $(PYTEST_ARGS)
 
 clean: ## stop the stack, then delete .venv and .local with all data and passwords
-	@if [ -x $(BIN)/python ] && [ -d .local ]; then $(STACK) down; fi
+	@if [ -x $(BIN)/python ]; then $(STACK) down; fi
 	rm -rf $(VENV) $(MILVUS_VENV) .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # pip compiles one file after the other, compileall with all cores. Without it every process pays 20 s of imports where

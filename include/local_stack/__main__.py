@@ -1,6 +1,7 @@
 """`python -m include.local_stack`: up, down, status, demo, env. The Makefile calls it."""
 
 import sys
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -43,9 +44,9 @@ def status() -> None:
     for entry in entries:
         health = "healthy" if entry.healthy else "starting or ill" if entry.pid else "stopped"
         # Of SeaweedFS's eight ports only the first is for users.
-        table.add_row(
-            entry.name, str(entry.pid or "-"), str(entry.ports[0] if entry.ports else "-"), health, str(entry.log)
-        )
+        port = str(entry.ports[0]) if entry.ports else "-"
+        log = entry.log.relative_to(Path.cwd()) if entry.log.is_relative_to(Path.cwd()) else entry.log
+        table.add_row(entry.name, str(entry.pid or "-"), port, health, str(log))
     console.print(table)
     if not all(entry.healthy for entry in entries):
         raise typer.Exit(1)

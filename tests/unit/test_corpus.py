@@ -7,8 +7,11 @@ import pypdfium2
 import pytest
 from PIL import Image
 
+from include.embedding_etl.decoding.process import DecoderPool
+from include.embedding_etl.errors import PoisonObject
 from include.embedding_etl.media_types import sniff_stream
 from include.embedding_etl.settings import PROJECT_ROOT, load_pipeline
+from include.embedding_etl.types import ChunkSettings, Limits, ModelInput
 from include.local_stack.configuration import BUCKET
 from include.local_stack.corpus.catalogue import corpus_objects
 from include.local_stack.corpus.files import write_corpus
@@ -23,6 +26,12 @@ def written(tmp_path_factory):
     directory = tmp_path_factory.mktemp("corpus")
     write_corpus(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    with DecoderPool(1) as pool:
+        yield pool
 
 
 def bodies(directory):
@@ -77,6 +86,23 @@ def test_a_file_that_somebody_changed_is_made_again(written):
 def test_media_types_are_what_the_table_says(item, written):
     with (written / item.key).open("rb") as body:
         assert sniff_stream(body, item.key) == item.media_type
+
+
+DEAD = [(item, lane) for item in OBJECTS if item.outcome == "dead letter" for lane in item.lanes]
+INPUTS = {
+    "text": ModelInput(("text",), max_tokens=254),  # no tokenizer: none of them gets as far as chunks
+    "image": ModelInput(("image",), image_size=224),
+    "multimodal": ModelInput(("image", "text"), image_size=64),
+    "audio": ModelInput(("audio",), sample_rate_hz=16_000, window_ms=30_000),
+    "video": ModelInput(("video",), frames=16, frame_size=32),
+}
+
+
+@pytest.mark.parametrize(("item", "lane"), DEAD, ids=lambda value: getattr(value, "key", value))
+def test_hostile_objects_are_refused_with_the_class_that_the_table_says(item, lane, written, decoders):
+    with (written / item.key).open("rb") as body, pytest.raises(PoisonObject) as refused:
+        list(decoders.decode(item.key, body, item.media_type, INPUTS[lane], ChunkSettings(), Limits()))
+    assert refused.value.error_class == item.reason
 
 
 def test_objects_stay_small_enough_for_one_put(written):

@@ -206,7 +206,7 @@ def _hostile() -> list[CorpusObject]:
         ),
         CorpusObject("hostile/bomb.png", "image/png", hostile.picture_bomb, PICTURE, "dead letter", "TooManyPixels"),
         CorpusObject(
-            "hostile/lost directory.tiff", "image/tiff", hostile.lost_tiff, PICTURE, "dead letter", "NotAnImage"
+            "hostile/lost directory.tiff", "image/tiff", hostile.lost_tiff, PICTURE, "dead letter", "UnidentifiedImage"
         ),
         CorpusObject(
             "hostile/locked.pdf", "application/pdf", hostile.encrypted_pdf, TEXT, "dead letter", "EncryptedPdf"
@@ -216,7 +216,7 @@ def _hostile() -> list[CorpusObject]:
             "hostile/no streams.mp4", "video/mp4", hostile.film_without_streams, FILM, "dead letter", "NoVideoStream"
         ),
         CorpusObject(
-            "hostile/half a film.mp4", "video/mp4", hostile.truncated_film, FILM, "dead letter", "CorruptVideo"
+            "hostile/half a film.mp4", "video/mp4", hostile.truncated_film, FILM, "dead letter", "TruncatedVideo"
         ),
         CorpusObject(
             "hostile/header only.wav", "audio/wav", hostile.wav_header_only, SOUND, "dead letter", "EmptyAudio"
