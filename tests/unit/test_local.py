@@ -74,6 +74,39 @@ def _token_of(path: Path) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
 
 
+@pytest.mark.parametrize("swapped", ["folder", "folder/a.txt"])
+def test_a_link_that_appears_between_check_and_open_is_not_followed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    (directory / "folder").mkdir()
+    (directory / "folder" / "a.txt").write_text("x")
+    before = listed(directory, "folder/a.txt")
+    other = directory.parent / "other"
+    other.mkdir()
+    (directory / "folder" / "a.txt").rename(other / "a.txt")  # the same inode: its token still fits
+    (directory / "folder" / "a.txt").write_text("y")
+    source, resolve = LocalSource(directory), Path.resolve
+
+    def swapped_after_the_check(path: Path, strict: bool = False) -> Path:
+        resolved = resolve(path, strict)
+        (directory / swapped).rename(directory.parent / "away")
+        (directory / swapped).symlink_to(other if swapped == "folder" else other / "a.txt")
+        return resolved
+
+    monkeypatch.setattr(Path, "resolve", swapped_after_the_check)
+    with pytest.raises(ChangedMeanwhile):
+        source.read_head(before, 10)
+
+
+def test_a_file_that_became_a_pipe_does_not_block(directory: Path) -> None:
+    (directory / "a").write_text("x")
+    before = listed(directory, "a")
+    (directory / "a").unlink()
+    os.mkfifo(directory / "a")
+    with pytest.raises(ChangedMeanwhile):
+        LocalSource(directory).read_head(before, 10)
+
+
 def test_a_file_rewritten_while_it_is_read_is_changed_meanwhile(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

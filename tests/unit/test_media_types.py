@@ -164,6 +164,16 @@ def test_an_index_behind_the_head_is_found_in_the_full_body(
     assert sniff_stream(io.BytesIO(body), "x") == really
 
 
+@pytest.mark.parametrize(
+    ("container", "video", "index"), [("mp4", "mpeg4", b"moov"), ("webm", "libvpx", b"\x16\x54\xae\x6b")]
+)
+def test_an_index_that_is_cut_off_asks_for_the_full_body(container: str, video: str, index: bytes) -> None:
+    body = film(container, video, None)
+    head = body[: body.index(index) + 20]
+    assert needs_full_body(sniff(head, "x"), head)
+    assert not needs_full_body(sniff(body, "x"), body)
+
+
 def test_a_film_with_its_index_at_the_start_needs_no_second_look() -> None:
     body = film("mp4", "mpeg4", "aac", FASTSTART, seconds=20)
     head = body[:HEAD_BYTES]
