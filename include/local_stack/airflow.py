@@ -37,6 +37,11 @@ _SETTINGS = {
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     "AIRFLOW__LOGGING__UVICORN_LOGGING_LEVEL": "WARNING",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    # These say several lines every ten seconds, for ever.
+    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
+        "airflow.dag_processing=WARNING,airflow.serialization=WARNING,airflow.models.dag=WARNING,"
+        "airflow.jobs.triggerer_job_runner=WARNING"
+    ),
     "AIRFLOW__TRIGGERER__CAPACITY": "100",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
