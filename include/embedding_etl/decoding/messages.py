@@ -2,7 +2,7 @@
 
 Parent to child, one job: a JSON line, and the body's file descriptor beside it.
 Child to parent, many messages: the length of a JSON header (4 bytes), the header, then the raw bytes of the arrays
-whose shapes it gives. `kind` is ready, chunk, end, poison or config.
+whose shapes it gives. `kind` is ready, begun, chunk, end, poison or config.
 """
 
 import json
@@ -87,11 +87,13 @@ def receive_job(connection: socket.socket) -> tuple[Job, int] | None:
 
 def send(connection: socket.socket, header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
     """Send one message; blocks while the parent does not read. OSError when it has gone."""
-    arrays = arrays or {}
-    encoded = json.dumps({**header, "shapes": {name: array.shape for name, array in arrays.items()}}).encode()
+    shapes = {name: array.shape for name, array in (arrays or {}).items()}
+    encoded = json.dumps({**header, "shapes": shapes}).encode()
+    # Everything that takes memory comes before the first byte: a message that breaks off in the middle cannot be read.
+    parts = [np.ascontiguousarray(array).data.cast("B") for array in (arrays or {}).values()]
     connection.sendall(_LENGTH.pack(len(encoded)) + encoded)
-    for array in arrays.values():
-        connection.sendall(np.ascontiguousarray(array).data.cast("B"))
+    for part in parts:
+        connection.sendall(part)
 
 
 def send_chunk(connection: socket.socket, chunk: Chunk) -> None:
@@ -115,9 +117,13 @@ def receive(connection: socket.socket, timeout_s: float, max_bytes: int) -> tupl
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, deadline))
     if length > _MAX_HEADER_BYTES:
         raise PeerGone
-    header = json.loads(_read(connection, length, deadline))
-    shapes = {name: tuple(shape) for name, shape in header["shapes"].items() if name in _ARRAYS}
-    if sum(math.prod(shape) * np.dtype(_ARRAYS[name]).itemsize for name, shape in shapes.items()) > max_bytes:
+    try:
+        header = json.loads(_read(connection, length, deadline))
+        shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+        size = sum(math.prod(shape) * np.dtype(_ARRAYS[name]).itemsize for name, shape in shapes.items())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise PeerGone from error
+    if size > max_bytes:
         raise PeerGone
     arrays: dict[str, NDArray[Any]] = {}
     for name, shape in shapes.items():

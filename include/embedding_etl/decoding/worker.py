@@ -32,6 +32,7 @@ def main() -> None:
         send(connection, {"kind": "ready"})
         while (received := receive_job(connection)) is not None:
             job, descriptor = received
+            send(connection, {"kind": "begun"})  # from now on our death is the object's doing
             with io.BufferedReader(DescriptorReader(descriptor), 1 << 16) as body:
                 _serve(connection, job, cast(BinaryIO, body))
 

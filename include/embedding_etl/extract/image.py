@@ -6,12 +6,14 @@ Of an animation or a stack of pages the first one.
 import io
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from include.embedding_etl.extract.cut_off import is_cut_off
 from include.embedding_etl.extract.opened import OpenObject
 from include.embedding_etl.types import Segment
 
@@ -28,14 +30,11 @@ def extract(opened: OpenObject) -> Iterator[Segment]:
         PoisonObject: UnidentifiedImage, TooManyPixels (judged by the header), TruncatedImage, CorruptImage.
     """
     pillow_heif.register_heif_opener(thumbnails=False)
-    with _open(opened) as image:
-        try:
+    try:
+        with _open(opened) as image:
             pixels = _decode(image, opened.model_input.image_size)
-        except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error) as error:
-            reason = str(error).lower()
-            if isinstance(error, EOFError) or any(words in reason for words in _CUT_OFF):
-                raise opened.poison("TruncatedImage", f"the file is cut off: {error}") from error
-            raise opened.poison("CorruptImage", f"cannot be decoded: {error}") from error
+    except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error) as error:
+        raise opened.poison(*_explain(error, opened.body)) from error
     yield Segment(0, 0, pixels=pixels)
 
 
@@ -48,15 +47,21 @@ def _open(opened: OpenObject) -> Image.Image:
         pixels = image.width * image.height
     except Image.DecompressionBombError:
         pixels = opened.limits.max_pixels + 1
-    except UnidentifiedImageError as error:
-        raise opened.poison("UnidentifiedImage", "not a picture, or damaged at its start") from error
-    except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error) as error:
-        raise opened.poison("CorruptImage", f"its header cannot be read: {error}") from error
     if pixels > opened.limits.max_pixels:
         raise opened.poison(
             "TooManyPixels", f"more pixels than limits.max_pixels ({opened.limits.max_pixels:,}) allows"
         )
     return image
+
+
+def _explain(error: Exception, body: BinaryIO) -> tuple[str, str]:
+    """Error class and message. Pillow has no classes for the difference that people need: broken, or half there."""
+    reason = str(error).lower()
+    if isinstance(error, EOFError) or any(words in reason for words in _CUT_OFF) or is_cut_off(body):
+        return "TruncatedImage", "the file is cut off; upload it again"
+    if isinstance(error, UnidentifiedImageError):
+        return "UnidentifiedImage", "not a picture, or damaged at its start"
+    return "CorruptImage", f"cannot be decoded: {error}"
 
 
 def _decode(image: Image.Image, image_size: int) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ no two films, while a span's start and end are true by construction.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,18 @@ class _Span:
         self.times_s.append(time_s)
         self.pictures.append(picture)
 
+    def close(self, length_s: float) -> Self:
+        """Say how long it is, and give it away."""
+        self.end_s = self.start_s + length_s
+        return self
+
+    def follow(self, time_s: float) -> "_Span":
+        """The next span, given that the next picture comes at `time_s`."""
+        following = _Span(self.end_s, self.clock_s)
+        if time_s > following.start_s + _ROUNDING_S:
+            following.add(following.start_s, self.pictures[-1])  # still on screen when the next span begins
+        return following
+
     def pick(self, count: int) -> NDArray[np.uint8]:
         """What was on screen at the middle of each of `count` equal parts."""
         step_s = (self.end_s - self.start_s) / count
@@ -98,18 +110,16 @@ def _spans(opened: OpenObject, container: Container, stream: Stream) -> Iterator
             continue
         picture = _square(opened, frame)
         while time_s >= span.start_s + span_s - _ROUNDING_S:
-            span.end_s = span.start_s + span_s
-            yield span
-            following = _Span(span.end_s, clock_s)
-            if time_s > following.start_s + _ROUNDING_S:
-                following.add(following.start_s, span.pictures[-1])  # still on screen when the next span begins
-            span = following
+            yield span.close(span_s)
+            span = span.follow(time_s)
         span.add(time_s, picture)
         next_s = time_s + step_s - _ROUNDING_S
     if span is not None:
-        span.end_s = min(max(end_s, span.times_s[-1]), span.start_s + span_s)
-        if span.start_s == 0 or span.end_s - span.start_s >= _MIN_SPAN_S:
-            yield span
+        while end_s > span.start_s + span_s + _ROUNDING_S:  # the last picture may stay for long
+            yield span.close(span_s)
+            span = span.follow(end_s)
+        if span.start_s == 0 or end_s - span.start_s >= _MIN_SPAN_S - _ROUNDING_S:
+            yield span.close(end_s - span.start_s)
 
 
 def _frame_s(frame: Any, stream: Stream) -> float:
