@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
+from include.embedding_etl.decoding import process
 from include.embedding_etl.decoding.process import DecoderPool
 from include.embedding_etl.errors import ConfigError, PoisonObject, TransientError
 from include.embedding_etl.types import Chunk, ChunkSettings, Limits, ModelInput
@@ -112,7 +113,10 @@ def test_one_body_is_decoded_by_two_processes_at_once(every_modality: ModelInput
         one, two = (pool.decode("k", body, "audio/wav", every_modality, ChunkSettings(), Limits()) for _ in range(2))
         pairs = list(zip(one, two, strict=True))
         assert len(pairs) == 30
-        assert all(np.array_equal(first.samples, second.samples) for first, second in pairs)
+        for first, second in pairs:
+            assert first.samples is not None
+            assert second.samples is not None
+            assert np.array_equal(first.samples, second.samples)
 
 
 def test_keys_may_be_anything(pool: DecoderPool, every_modality: ModelInput) -> None:
@@ -152,6 +156,17 @@ def test_start_up_takes_about_a_second_at_most_and_never_imports_torch(decode: D
     maps = Path(f"/proc/{pool.pids()[0]}/maps").read_text()
     assert "torch" not in maps
     assert "ctranslate2" not in maps
+
+
+def test_a_process_is_replaced_after_many_objects_since_native_decoders_leak(
+    decode: Decode, pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_OBJECTS_PER_PROCESS", 2)
+    seen = []
+    for _ in range(4):
+        list(decode(b"text"))
+        seen += pool.pids()
+    assert seen[0] == seen[1] != seen[2] == seen[3]
 
 
 # ---- poison
@@ -343,6 +358,7 @@ def test_leaving_the_pool_leaves_no_process(every_modality: ModelInput) -> None:
 
 _PARENT = """
 import io, sys, time
+from include.embedding_etl.decoding import process
 from include.embedding_etl.decoding.process import DecoderPool
 from include.embedding_etl.types import ChunkSettings, Limits, ModelInput
 pool = DecoderPool(2)
