@@ -1,0 +1,51 @@
+"""An Airflow with a migrated database of its own, and no scheduler: `airflow dags test` needs none."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures_pipeline import Project
+
+ROOT = Path(__file__).resolve().parents[2]
+RunDag = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "PYTHONPATH": str(ROOT) + ":/tmp/stubs",
+        "ETL_FAILPOINT": "",
+    }
+    subprocess.run([_airflow(), "db", "migrate"], env=environment, check=True, capture_output=True)
+    return environment
+
+
+@pytest.fixture
+def run_airflow(airflow_environment: dict[str, str], project: Project) -> RunDag:
+    """Run an `airflow` command that sees the project's pipeline."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [_airflow(), *arguments],
+            env={**airflow_environment, **project.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return run
+
+
+def _airflow() -> str:
+    return str(Path(sys.executable).with_name("airflow"))

@@ -1,0 +1,152 @@
+"""The DAG in a real Airflow with a migrated database."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures_pipeline import Project
+
+ROOT = Path(__file__).resolve().parents[2]
+RunDag = Callable[..., subprocess.CompletedProcess[str]]
+PARSE = """
+import json, sys, time
+from airflow.dag_processing.dagbag import DagBag
+started = time.process_time()
+bag = DagBag(sys.argv[1])
+seconds = time.process_time() - started
+heavy = sorted({"torch", "transformers", "sentence_transformers", "pymilvus", "ctranslate2", "av"} & set(sys.modules))
+dags = {
+    dag.dag_id: {
+        "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+        "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
+        "owner": dag.owner, "tags": sorted(dag.tags), "doc": dag.doc_md, "max_active_runs": dag.max_active_runs,
+        "outlets": [asset.name for asset in dag.get_task("report").outlets],
+        "pools": {task.task_id: task.pool for task in dag.tasks},
+    }
+    for dag in bag.dags.values()
+}
+print("RESULT" + json.dumps({"dags": dags, "errors": bag.import_errors, "heavy": heavy, "seconds": seconds}))
+"""
+
+
+def parse(environment: dict[str, str], project: Project) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT / "dags")],
+        env={**environment, **project.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.rpartition("RESULT")[2])
+
+
+def test_parsing_is_light(airflow_environment: dict[str, str], project: Project) -> None:
+    parsed = parse(airflow_environment, project)
+    assert parsed["errors"] == {}
+    assert parsed["heavy"] == []
+    assert parsed["seconds"] < 2
+
+
+def test_the_dag_reads_like_the_data_flow(airflow_environment: dict[str, str], project: Project) -> None:
+    dag = parse(airflow_environment, project)["dags"][f"ingest__{project.name}"]
+    assert dag["tasks"] == {
+        "scan": ["identify"],
+        "identify": ["text.route"],
+        "text.route": ["text.shard.embed"],
+        "text.shard.embed": ["text.shard.sync"],
+        "text.shard.sync": ["purge"],
+        "purge": ["report"],
+        "report": [],
+    }
+    assert dag["rules"]["report"] == "all_done"
+    assert dag["rules"]["purge"] == "none_failed"
+    assert dag["outlets"] == [project.alias]
+    assert dag["max_active_runs"] == 1
+    assert dag["owner"] == "embedding-etl"
+    assert {"embedding-etl", "ingest"} <= set(dag["tags"])
+    assert project.alias in dag["doc"]
+
+
+def test_a_broken_pipeline_file_is_shown_and_takes_no_other_dag_down(
+    airflow_environment: dict[str, str], project: Project
+) -> None:
+    broken = project.root / "pipelines" / "broken.yaml"
+    broken.write_text("name: broken\nsorce: {uri: s3://x/}\nlanes: {}\n")
+    parsed = parse(airflow_environment, project)
+    assert list(parsed["dags"]) == [f"ingest__{project.name}"]
+    ((file, message),) = parsed["errors"].items()
+    assert file.endswith("broken_pipelines.py")
+    assert str(broken) in message
+    assert "Did you mean 'source'" in message
+
+
+def test_a_run_in_airflow_is_green_and_everything_is_in_milvus(
+    project: Project, run_airflow: RunDag, airflow_environment: dict[str, str]
+) -> None:
+    project.configure(shards={"max_shards": 2, "max_shard_objects": 5})
+    project.put_many(12)
+    done = run_airflow("dags", "test", f"ingest__{project.name}")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert project.rows() == project.expected_rows()
+    states, sizes = ask_database(airflow_environment, project)
+    assert states == ["success"]
+    assert 0 < max(sizes) < 1024  # test_pain_15: references and counts, never vectors
+
+
+def test_pain_22_a_run_that_is_not_done_is_red_in_airflow(
+    project: Project, run_airflow: RunDag, airflow_environment: dict[str, str]
+) -> None:
+    project.put_many(3)
+    assert run_airflow("dags", "test", f"ingest__{project.name}").returncode == 0
+    with project.open() as runtime:
+        runtime.store.delete(runtime.store.alias_target(project.alias) or "", sorted(project.rows())[:2])
+    red = run_airflow("dags", "test", f"ingest__{project.name}")
+    assert "2 are missing" in red.stdout + red.stderr
+    again = run_airflow("dags", "test", f"ingest__{project.name}", "--conf", json.dumps({"rewrite": ["text"]}))
+    assert again.returncode == 0
+    assert project.rows() == project.expected_rows()
+    assert ask_database(airflow_environment, project)[0] == ["success", "failed", "success"]
+
+
+def ask_database(environment: dict[str, str], project: Project) -> tuple[list[str], list[int]]:
+    """States of the DAG's runs and sizes of all XComs, from Airflow's own database."""
+    path = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///")
+    with sqlite3.connect(path) as database:
+        dag_id = f"ingest__{project.name}"
+        states = [
+            row[0] for row in database.execute("select state from dag_run where dag_id = ? order by id", (dag_id,))
+        ]
+        rows = database.execute("select length(value) from xcom where dag_id = ?", (dag_id,))
+        return states, [row[0] for row in rows if row[0] is not None]
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [("TransientError", "retry"), ("ConfigError", "fail"), ("IntegrityError", "fail"), ("PoisonObject", "fail")],
+)
+def test_only_transient_errors_are_retried(
+    airflow_environment: dict[str, str], project: Project, error: str, action: str
+) -> None:
+    script = f"""
+import sys
+from dags.ingest import RETRY_POLICY
+from include.embedding_etl import errors
+arguments = ("k", "s", "c", "m") if "{error}" == "PoisonObject" else ("m",)
+decision = RETRY_POLICY.evaluate(errors.{error}(*arguments), 1, 3)
+print(decision.action.value)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**airflow_environment, **project.environment, **{"PYTHONPATH": str(ROOT)}},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=os.fspath(ROOT),
+    )
+    assert done.stdout.split()[-1] == action
