@@ -65,9 +65,9 @@ $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
 	@touch $@
 
 # An environment of its own: this server's old client and pymilvus 3 cannot live together.
-$(MILVUS_VENV)/.installed:
+$(MILVUS_VENV)/.installed: tests/milvus-server.txt
 	$(PYTHON) -m venv $(MILVUS_VENV)
-	$(MILVUS_VENV)/bin/python -m pip install --quiet milvus==2.3.5 "setuptools<81"
+	$(MILVUS_VENV)/bin/python -m pip install $(if $(CI),-qq) -r tests/milvus-server.txt
 	@touch $@
 
 # torch names its CUDA libraries by exact version itself; as pins of ours they would be forced on machines without a GPU.
