@@ -18,6 +18,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,8 +49,7 @@ class S3Server:
         )
 
     def client(self) -> Any:
-        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3})
-        return self.session().client("s3", endpoint_url=self.endpoint, config=config)
+        return _client(self)
 
     def credentials(self, endpoint: str | None = None) -> S3Credentials:
         return S3Credentials(self.access_key, self.secret_key, endpoint=endpoint or self.endpoint, region=REGION)
@@ -58,6 +58,13 @@ class S3Server:
         bucket = f"test-{uuid.uuid4().hex[:12]}"
         self.client().create_bucket(Bucket=bucket)
         return bucket
+
+
+@cache
+def _client(server: S3Server) -> Any:
+    """One for all tests: making one takes longer than most of them. It may be used by many threads at once."""
+    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3}, max_pool_connections=32)
+    return server.session().client("s3", endpoint_url=server.endpoint, config=config)
 
 
 def free_ports(count: int) -> list[int]:

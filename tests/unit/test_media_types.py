@@ -271,6 +271,8 @@ def test_an_mp3_that_begins_in_the_middle_of_a_frame_is_known_by_its_name() -> N
     body = film("mp3", None, "mp3", {"id3v2_version": "0", "write_xing": "0"})[77:]
     assert sniff(body, "cut.mp3") == "audio/mpeg"
     assert sniff(body, "cut.txt") == UNKNOWN
+    one_header_is_too_little = random.Random(1).randbytes(300).replace(b"\xff", b"") + b"\xff\xfb\x90\x00"
+    assert sniff(one_header_is_too_little, "rubbish.mp3") == UNKNOWN
 
 
 def test_hostile_containers_cost_nothing() -> None:
