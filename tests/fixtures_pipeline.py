@@ -24,6 +24,7 @@ import yaml
 
 from include.embedding_etl.converge import Request, converge
 from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.s3_credentials import S3Credentials
 from include.embedding_etl.settings import Places, find_pipeline
 from include.embedding_etl.stages.report import Report
 from include.embedding_etl.vectorstore.schema import row_id
@@ -161,7 +162,7 @@ class Project:
     def remove(self, key: str) -> None:
         (self.root / "source" / key).unlink()
 
-    def open(self) -> Runtime:
+    def open(self, credentials: S3Credentials | None = None) -> Runtime:
         places = Places(
             _env_file=None,
             pipelines_dir=self.root / "pipelines",
@@ -169,12 +170,12 @@ class Project:
             ledger_url=f"sqlite:///{self.root / 'ledger.db'}",
             milvus_uri=self.milvus_uri,
         )
-        return Runtime(find_pipeline(places.pipelines_dir, self.name), places, one_process=True)
+        return Runtime(find_pipeline(places.pipelines_dir, self.name), places, credentials, one_process=True)
 
-    def run(self, request: Request | None = None) -> Report:
+    def run(self, request: Request | None = None, credentials: S3Credentials | None = None) -> Report:
         """Converge in this process."""
         self.runs += 1
-        with self.open() as runtime:
+        with self.open(credentials) as runtime:
             return converge(runtime, f"run-{self.runs}", request)
 
     def run_process(self, failpoint: str = "", *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from include.embedding_etl.types import Entry, ListedObject, ObjectRecord
 Left = TypeVar("Left")
 Right = TypeVar("Right")
 CHANGED_MEANWHILE = "changed while it was read"
-UNREADABLE = "not readable with these permissions"
+UNREADABLE = "not readable now"
 LOOK_AGAIN = frozenset({CHANGED_MEANWHILE, UNREADABLE})  # skip reasons: existing rows stay, the next run looks again
 
 

@@ -3,8 +3,11 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from pydantic import SecretStr
 
 from include.embedding_etl.batching import batched
 from include.embedding_etl.diff import Action, decide_changes, merge
@@ -14,6 +17,7 @@ from include.embedding_etl.lane_changes import LetterCursor, accepts
 from include.embedding_etl.live_collection import find_live
 from include.embedding_etl.routing import KeyFilter
 from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.settings import Places
 from include.embedding_etl.shard_files import WORK, read_work, work_batch
 from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
 from include.embedding_etl.stages.identify import look_at
@@ -51,6 +55,17 @@ class Plan:
     def to_json(self) -> dict[str, JsonValue]:
         """Plain values, for `--json`."""
         return asdict(self)
+
+
+@contextmanager
+def without_new_ledger(places: Places) -> Iterator[Places]:
+    """The same places, but where there is no SQLite ledger yet, an empty one in a temporary directory stands in."""
+    path = places.ledger_url.get_secret_value().removeprefix("sqlite:///")
+    if "://" in path or Path(path).exists():
+        yield places
+        return
+    with tempfile.TemporaryDirectory(prefix="etl-plan-") as directory:
+        yield places.model_copy(update={"ledger_url": SecretStr(f"sqlite:///{directory}/ledger.db")})
 
 
 def plan(runtime: Runtime) -> Plan:

@@ -23,8 +23,7 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "PYTHONPATH": str(ROOT) + ":/tmp/stubs",
-        "ETL_FAILPOINT": "",
+        "PYTHONPATH": str(ROOT),
     }
     subprocess.run([_airflow(), "db", "migrate"], env=environment, check=True, capture_output=True)
     return environment

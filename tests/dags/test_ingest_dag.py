@@ -86,7 +86,7 @@ def test_a_broken_pipeline_file_is_shown_and_takes_no_other_dag_down(
     assert "Did you mean 'source'" in message
 
 
-def test_a_run_in_airflow_is_green_and_everything_is_in_milvus(
+def test_pain_15_a_run_in_airflow_is_green_and_xcom_carries_references_only(
     project: Project, run_airflow: RunDag, airflow_environment: dict[str, str]
 ) -> None:
     project.configure(shards={"max_shards": 2, "max_shard_objects": 5})
@@ -96,7 +96,7 @@ def test_a_run_in_airflow_is_green_and_everything_is_in_milvus(
     assert project.rows() == project.expected_rows()
     states, sizes = ask_database(airflow_environment, project)
     assert states == ["success"]
-    assert 0 < max(sizes) < 1024  # test_pain_15: references and counts, never vectors
+    assert 0 < max(sizes) < 1024  # references and counts, never vectors
 
 
 def test_pain_22_a_run_that_is_not_done_is_red_in_airflow(

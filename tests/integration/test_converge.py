@@ -1,6 +1,7 @@
 """The operation, end to end on real parts: a directory, SQLite, Milvus Lite, an HTTP embedding endpoint."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from pymilvus import MilvusClient
 
 from include.embedding_etl.converge import Request
 from tests.fixtures_pipeline import Project
+from tests.fixtures_storage import S3Server
 
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
 
@@ -78,6 +80,39 @@ def test_pain_07_two_objects_with_the_same_bytes_are_two_rows_and_one_embedding(
     assert project.run().green
     assert project.rows() == project.expected_rows()
     assert len(project.rows()) == 1
+
+
+def test_pain_04_batch_boundaries_delete_no_good_chunk(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.embedding_etl.stages.sync.BATCH_ROWS", 3)
+    monkeypatch.setattr("include.embedding_etl.stages.purge.BATCH_ROWS", 2)
+    project.put_many(10)
+    project.put("long.txt", LONG)
+    chunks = project.run().lanes["text"].rows_milvus - 10  # type: ignore[operator]
+    assert chunks > 3
+    assert project.rows() == project.expected_rows({"long.txt": chunks})
+    project.put("doc-004.txt", LONG)
+    for number in range(5, 10):
+        project.remove(f"doc-00{number}.txt")
+    assert project.run().green
+    assert project.rows() == project.expected_rows({"long.txt": chunks, "doc-004.txt": chunks})
+
+
+def test_pain_09_user_metadata_reaches_the_rows_without_a_model_call(moto_server: S3Server, project: Project) -> None:
+    bucket = moto_server.make_bucket()
+    client = moto_server.client()
+    client.put_object(Bucket=bucket, Key="a.txt", Body=b"words", Metadata={"author": "Ann"})
+    project.configure(source={"uri": f"s3://{bucket}/"})
+    credentials = moto_server.credentials()
+    assert project.run(credentials=credentials).green
+    asked = len(project.endpoint.texts)
+    client.put_object(Bucket=bucket, Key="a.txt", Body=b"words", Metadata={"author": "Ben"})
+    time.sleep(1.1)  # LastModified has a granularity of one second
+    client.put_object(Bucket=bucket, Key="a.txt", Body=b"words", Metadata={"author": "Eve"})
+    assert project.run(credentials=credentials).green
+    assert len(project.endpoint.texts) == asked
+    with project.open() as runtime:
+        (page,) = runtime.store.iterate(runtime.store.alias_target(project.alias) or "", ["meta"])
+    assert page[0]["meta"] == {"author": "Eve"}
 
 
 def test_a_rename_costs_no_model_call(project: Project) -> None:
@@ -269,7 +304,7 @@ def test_hostile_keys_are_indexed_and_deleted_exactly(project: Project) -> None:
     assert {key for key, _ in project.rows().values()} == set(keys[3:])
 
 
-def test_many_objects_make_few_shards(project: Project) -> None:
+def test_pain_16_many_objects_make_few_shards(project: Project) -> None:
     project.configure(shards={"max_shards": 3, "max_shard_objects": 5})
     project.put_many(40)
     report = project.run()

@@ -1,6 +1,7 @@
 """The commands of `etl`. Each prints a table for people, or one JSON document with --json. Exit code 1: not done."""
 
 import json
+import logging
 import sys
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -29,10 +31,19 @@ Pipeline = Annotated[str, typer.Argument(help="Name of a file in include/pipelin
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables")]
 
 
+@app.callback()
+def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each stage to stderr")] = False) -> None:
+    """The same stages and questions as in Airflow, from a terminal."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose else logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # stdout is for the answer
+    )
+
+
 @contextmanager
-def opened(pipeline: str) -> Iterator[Runtime]:
+def opened(pipeline: str, places: Places | None = None) -> Iterator[Runtime]:
     """The pipeline's parts, with errors turned into one plain line and exit code 2."""
-    places = Places()
+    places = places or Places()
     try:
         with Runtime(find_pipeline(places.pipelines_dir, pipeline), places, one_process=True) as runtime:
             yield runtime
@@ -75,8 +86,9 @@ def run(
 def plan(pipeline: Pipeline, as_json: Json = False) -> None:
     """What a run would do. Lists the source and looks at what is new; writes nothing anywhere."""
     from include.embedding_etl.plan import plan as make_plan
+    from include.embedding_etl.plan import without_new_ledger
 
-    with opened(pipeline) as runtime:
+    with without_new_ledger(Places()) as places, opened(pipeline, places) as runtime:
         result = make_plan(runtime)
     _show(result.to_json(), as_json, lambda: tables.show_plan(console, result))
 
@@ -115,7 +127,9 @@ def search(
             raise ConfigError("search: give exactly one of --text, --image, --audio, --video")
         lanes = [lane] if lane else lanes_that_read(runtime, query_modality(given[0]) if given else "text")
         if not lanes:
-            raise ConfigError(f"no lane of {pipeline} has anything indexed that reads this kind of query")
+            raise ConfigError(
+                f"no lane that reads this kind of query has anything indexed; run `etl run {pipeline}` first"
+            )
         query = Query(text, given[0] if given else None, parse_filter(where) if where else "", top)
         hits = find(runtime, lanes[0], query)
     document = {

@@ -62,7 +62,7 @@ def look_at(runtime: Runtime, listed: ListedObject) -> ObjectRecord:
     except ChangedMeanwhile:
         return _record(listed, "", skip_reason=CHANGED_MEANWHILE)
     except PoisonObject:
-        # Permissions change without the object changing: an empty etag makes every run look again.
+        # Permissions and archive tiers change without the object changing: an empty etag makes every run look again.
         return _record(listed, "", skip_reason=UNREADABLE)
 
 
