@@ -1,1 +1,1 @@
-"""What a run costs, each figure beside a baseline from the same process or the same run. `make bench`."""
+"""What a run costs, each figure beside a baseline from the same run. `make bench`; never part of a timed test."""
