@@ -54,6 +54,7 @@ _COMPONENTS = {
 }
 # Anything else of the caller's environment that steers Airflow or AWS would make his stack another one than ours.
 _NOT_INHERITED = ("AIRFLOW", "AWS_", "_AIRFLOW", "PYTHONDONTWRITEBYTECODE", "ETL_")
+_CHOICES_OF_THE_CALLER = ("ETL_PIPELINES_DIR", "ETL_MODELS_DIR")  # other directories than the project's
 
 
 def airflow_environment(configuration: StackConfiguration) -> dict[str, str]:
@@ -63,6 +64,7 @@ def airflow_environment(configuration: StackConfiguration) -> dict[str, str]:
         **_SETTINGS,
         **configuration.airflow_keys,
         **demo,
+        **{name: os.environ[name] for name in _CHOICES_OF_THE_CALLER if name in os.environ},
         "AIRFLOW_HOME": str(paths.airflow),
         "AIRFLOW__CORE__DAGS_FOLDER": str(paths.dags),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),

@@ -16,10 +16,11 @@ from include.local_stack.configuration import PIPELINE, StackConfiguration
 from include.local_stack.corpus.files import write_corpus, write_query_sound
 from include.local_stack.demo_figures import read_figures, show_figures
 from include.local_stack.demo_searches import show_searches
+from include.local_stack.failure_reasons import failure_reasons
 from include.local_stack.outcomes import unexpected_outcomes
 from include.local_stack.process import read_run_file
 from include.local_stack.run_progress import RunProgress
-from include.local_stack.stack import start_stack, wait_until_healthy
+from include.local_stack.stack import AIRFLOW, STORES, start_stack, wait_until_healthy
 from include.local_stack.upload import upload_corpus
 
 DAG_ID = f"ingest__{PIPELINE}"
@@ -71,12 +72,12 @@ def run_demo(configuration: StackConfiguration, console: Console) -> bool:
             say(f"started {', '.join(started)}" if started else "everything is running already")
         with phases.phase("Uploading the sample corpus"):
             objects = corpus.result()
-            wait_until_healthy(configuration, say, ("s3", "milvus"))
+            wait_until_healthy(configuration, say, STORES)
             uploaded = upload_corpus(configuration, configuration.paths.corpus, objects)
             types = len({item.media_type for item in objects} - {""})
             say(f"{len(objects)} objects of {types} media types: {uploaded.written} written, {uploaded.unchanged} kept")
     with phases.phase("Waiting for Airflow"):
-        wait_until_healthy(configuration, say)
+        wait_until_healthy(configuration, say, AIRFLOW)
         console.print(_airflow_line(configuration), highlight=False)
     with AirflowClient(configuration) as client:
         with phases.phase("Waiting for the DAG"):
@@ -88,15 +89,17 @@ def run_demo(configuration: StackConfiguration, console: Console) -> bool:
             run_id, state = _run(client, configuration, console)
     with phases.phase("Counting"), open_runtime(configuration) as runtime:
         figures = read_figures(runtime, f"{DAG_ID}/{run_id}")
-        problems = [*figures.problems, *unexpected_outcomes(runtime, objects)]
-    if state == "success" and not problems:
+        problems = [*figures.problems, *(unexpected_outcomes(runtime, objects) if state == "success" else ())]
+    green = state == "success" and not problems
+    if green:
         with phases.phase("Searching"):
             query = write_query_sound(configuration.paths.local / "queries" / "a bell.wav")
             with open_runtime(configuration) as runtime:
                 show_searches(runtime, console, query)
     show_figures(figures, console)
+    if green and figures.model_calls == 0:
+        console.print("0 model calls: nothing had changed since the last run.", highlight=False)
     phases.show()
-    green = state == "success" and not problems
     _show_verdict(console, state, problems, len(objects))
     _show_addresses(configuration, console)
     return green
@@ -126,7 +129,8 @@ def _run(client: AirflowClient, configuration: StackConfiguration, console: Cons
     state = client.follow(DAG_ID, run_id, RUN_TIMEOUT_S, progress.report)
     if state != "success":
         logs = configuration.paths.logs / "airflow" / f"dag_id={DAG_ID}" / f"run_id={run_id}"
-        console.print(f"  logs of the tasks: {logs}", highlight=False, soft_wrap=True)
+        for reason in failure_reasons(logs, client.task_states(DAG_ID, run_id)):
+            console.print(f"  {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     return run_id, state
 
 

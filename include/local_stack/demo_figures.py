@@ -16,7 +16,7 @@ class LaneFigures:
     objects: int  # routed to the lane: searchable ones and dead letters
     vectors: int  # rows in Milvus
     dead_letters: int
-    chunks: int = 0
+    chunks: int = 0  # embedded by this run
     reused: int = 0
     model_calls: int = 0
     seconds: float = 0.0  # of all its tasks, added up
@@ -59,7 +59,7 @@ def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
 
 
 def show_figures(figures: DemoFigures, console: Console) -> None:
-    """The table, and whether a model was called at all."""
+    """The table."""
     table = Table(title="What the run did", title_justify="left", header_style="bold")
     table.add_column("lane")
     for column in (
@@ -76,8 +76,6 @@ def show_figures(figures: DemoFigures, console: Console) -> None:
         counts = (lane.objects, lane.chunks, lane.vectors, lane.reused, lane.dead_letters, lane.model_calls)
         table.add_row(name, *map(str, counts), f"{lane.seconds:.1f}")
     console.print(table)
-    if figures.model_calls == 0:
-        console.print("0 model calls: nothing had changed since the last run.", highlight=False)
 
 
 def _problems(now: Status) -> list[str]:

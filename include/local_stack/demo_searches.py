@@ -29,7 +29,7 @@ def show_searches(runtime: Runtime, console: Console, sound: Path) -> None:
 
 def _show_hit(console: Console, hit: Hit) -> None:
     line = plain(f"  {hit.score:.3f}  {hit.fields['object_key']}", 70)
-    text = str(hit.fields.get("text") or "")
+    text = " ".join(str(hit.fields.get("text") or "").split())
     if text:
         line.append("  ").append(plain(text, 70))
     console.print(line, soft_wrap=True)

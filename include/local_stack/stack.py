@@ -25,6 +25,8 @@ from include.local_stack.seaweed import seaweed_component
 
 Say = Callable[[str], None]
 START_TIMEOUT_S = 180.0
+STORES = ("s3", "milvus")
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def start_stack(configuration: StackConfiguration, say: Say) -> list[str]:
     # What a dead parent left behind holds ports and locks, and an outdated component's old ports come free.
     stop(configuration.paths, {component.name: component.stop_timeout_s for component in missing})
     require_free(port for component in missing for port in component.ports)
-    airflow = [component for component in missing if component.name not in ("s3", "milvus")]
+    airflow = [component for component in missing if component.name in AIRFLOW]
     for component in missing:
         if component not in airflow:
             start(configuration.paths, component)
@@ -108,7 +110,7 @@ def stop_stack(configuration: StackConfiguration) -> list[int]:
         Pids of the processes that were ended; empty if nothing ran.
     """
     everything = {component.name: component.stop_timeout_s for component in components(configuration)}
-    stores = {name: everything.pop(name) for name in ("s3", "milvus")}
+    stores = {name: everything.pop(name) for name in STORES}
     ended = stop(configuration.paths, everything) + stop(configuration.paths, stores)
     return sorted({*ended, *kill_leftovers(configuration.paths)})
 
