@@ -46,7 +46,7 @@ def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", numbered["[SEP]"]), ("[CLS]", numbered["[CLS]"]))
     tokenizer.enable_truncation(16)
-    tokenizer.enable_padding(length=16)
+    tokenizer.enable_padding(length=128)
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     tokenizer.save(str(path))
     return str(path)
@@ -240,6 +240,31 @@ def make_rotated_jpeg(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encode_picture(image, "JPEG", exif=exif, quality=95)
+
+
+def make_cmyk_profile(ink: tuple[int, int, int]) -> bytes:
+    """An ICC profile that shows magenta with yellow as `ink` (CIE Lab), against all reason, and the rest as white."""
+    white = (255, 128, 128)
+    table = bytearray()
+    for corner in range(16):  # C M Y K, the last one fastest
+        table += bytes(ink if corner == 0b0110 else white)
+    ramp = bytes(range(256))
+    identity = b"".join(struct.pack(">i", 65_536 if i % 4 == 0 else 0) for i in range(9))
+    lookup = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + ramp * 4 + bytes(table) + ramp * 3
+    text = b"text\0\0\0\0none\0"
+    point = b"XYZ \0\0\0\0" + struct.pack(">iii", 63_190, 65_536, 54_061)
+    description = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    tags, offset, content = b"", 128 + 4 + 12 * 4, b""
+    for name, data in ((b"A2B0", lookup), (b"cprt", text), (b"wtpt", point), (b"desc", description)):
+        data += bytes(-len(data) % 4)
+        tags += name + struct.pack(">II", offset + len(content), len(data))
+        content += data
+    size = 128 + 4 + len(tags) + len(content)
+    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    header += (
+        struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + struct.pack(">iii", 63_190, 65_536, 54_061)
+    )
+    return header.ljust(128, b"\0") + struct.pack(">I", 4) + tags + content
 
 
 def make_animation(picture_format: str) -> bytes:

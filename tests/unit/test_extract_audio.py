@@ -1,6 +1,7 @@
 """Sound of any container and rate becomes windows of mono samples that cover all of it."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,14 @@ def test_a_recording_that_changes_its_rate_goes_on() -> None:
 # ---- hostile
 
 
+def test_a_recording_of_mostly_broken_packets_is_refused() -> None:
+    data = bytearray(make_sound("ipod", "aac", make_tone(5, 44_100), 44_100))
+    start, end = data.index(b"mdat") + 4, data.index(b"moov")
+    middle = (start + end) // 2
+    data[start:middle] = make_noise(middle - start)
+    assert refusal(opened(bytes(data), "audio/mp4", AUDIO)) == "CorruptAudio"
+
+
 def test_a_header_without_sound_is_refused_by_name() -> None:
     header_only = make_wav(make_tone(0))
     assert refusal(opened(header_only, "audio/wav", AUDIO)) == "EmptyAudio"
@@ -142,27 +151,36 @@ def test_a_stretch_of_zeroed_bytes_in_the_middle_is_skipped() -> None:
     assert len(joined(windows(bytes(data)))) == pytest.approx(5 * RATE_HZ, abs=0.3 * RATE_HZ)
 
 
-def test_pain_21_recordings_beyond_the_limit_are_refused_by_their_header_and_by_count() -> None:
-    limits = Limits(max_duration_s=2)
-    for data in (make_wav(make_tone(3)), make_sound("adts", "aac", make_tone(3, 44_100), 44_100)):
-        assert refusal(opened(data, "audio/wav", AUDIO, limits=limits)) == "TooLong"
-    endless = bytearray(make_wav(make_tone(3)))
-    endless[40:44] = b"\xff\xff\xff\xff"  # written to a pipe: nobody knew the length
-    endless[4:8] = b"\xff\xff\xff\xff"
-    assert refusal(opened(bytes(endless), "audio/wav", AUDIO, limits=limits)) == "TooLong"
+def _say_length(flac: bytes, samples: int) -> bytes:
+    """Write the number of samples into the STREAMINFO block; 0 is "not known"."""
+    start = flac.index(b"fLaC") + 8 + 13
+    return flac[:start] + bytes([flac[start] & 0xF0]) + samples.to_bytes(4, "big") + flac[start + 5 :]
+
+
+def test_pain_21_a_recording_that_says_it_is_beyond_the_limit_is_refused_before_it_is_decoded() -> None:
+    flac = make_sound("flac", "flac", make_tone(1), RATE_HZ, "mono")
+    two_days = _say_length(flac, 2 * 86_400 * RATE_HZ)
+    assert refusal(opened(two_days, "audio/flac", AUDIO)) == "TooLong"
+
+
+def test_pain_21_a_recording_that_does_not_say_its_length_is_refused_when_the_limit_is_reached() -> None:
+    flac = _say_length(make_sound("flac", "flac", make_tone(3), RATE_HZ, "mono"), 0)
+    assert len(windows(flac)) == 3
+    assert refusal(opened(flac, "audio/flac", AUDIO, limits=Limits(max_duration_s=2))) == "TooLong"
 
 
 @pytest.mark.parametrize(
     "playlist",
     [
-        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n%s\n#EXT-X-ENDLIST\n",
-        b"ffconcat version 1.0\nfile '%s'\n",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile secret.wav\n",
     ],
+    ids=["m3u", "concat"],
 )
-def test_playlists_open_no_other_file(playlist: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    secret = tmp_path_factory.mktemp("other") / "secret.wav"
-    secret.write_bytes(make_wav(make_tone(1)))
-    assert refusal(opened(playlist % str(secret).encode(), "audio/x", AUDIO)) == "CorruptAudio"
+def test_playlists_open_no_other_file(playlist: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret.wav").write_bytes(make_wav(make_tone(1)))
+    monkeypatch.chdir(tmp_path)
+    assert refusal(opened(playlist, "audio/x", AUDIO)) == "CorruptAudio"
 
 
 def test_two_readers_of_one_body_do_not_disturb_each_other() -> None:

@@ -13,6 +13,7 @@ from tests.fixtures_media import (
     encode_picture,
     extract_all,
     make_animation,
+    make_cmyk_profile,
     make_noise,
     make_picture,
     make_png_bomb,
@@ -99,6 +100,14 @@ def test_cmyk_colours_are_right() -> None:
     assert colour((0, 255, 255, 0)) == pytest.approx([255, 0, 0], abs=6)
     assert colour((0, 0, 0, 255)) == pytest.approx([0, 0, 0], abs=6)
     assert colour((0, 0, 0, 0)) == pytest.approx([255, 255, 255], abs=6)
+
+
+def test_cmyk_colours_follow_the_embedded_profile() -> None:
+    green = make_cmyk_profile((224, 48, 208))
+    data = encode_picture(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", icc_profile=green)
+    red, greenness, blue = (int(value) for value in decode(data)[8, 8])
+    assert greenness > 200
+    assert max(red, blue) < 120
 
 
 def test_a_cmyk_picture_with_an_unusable_profile_is_still_shown() -> None:

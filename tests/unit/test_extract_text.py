@@ -73,6 +73,8 @@ def test_line_ends_are_one_kind_and_nul_and_half_pairs_are_gone() -> None:
 def test_text_longer_than_the_limit_is_refused_before_it_is_read_whole() -> None:
     limits = Limits(max_characters=100)
     assert refusal(opened(b"word " * 1_000, "text/plain", TEXT, limits=limits)) == "TooMuchText"
+    page = b"<p>ebb</p>" + b"<br>" * 200  # little text in much markup
+    assert refusal(opened(page, "text/html", TEXT, limits=limits)) == "TooMuchText"
     assert refusal(opened(b"word " * 30, "text/plain", TEXT, limits=limits)) == "TooMuchText"
     assert refusal(opened(make_pdf(["x" * 60, "y" * 60]), PDF, TEXT, limits=limits)) == "TooMuchText"
 

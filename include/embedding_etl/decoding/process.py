@@ -168,7 +168,7 @@ class _Child:
             if header["kind"] == "chunk":
                 yield Chunk(header["ordinal"], header["start"], header["end"], header["text"], **arrays)
                 continue
-            self.idle = header.get("error_class") != "OutOfMemory"  # it ends itself after that
+            self.idle = True
             _raise_reported(header)
             return
 

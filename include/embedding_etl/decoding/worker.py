@@ -5,11 +5,13 @@ Started by process.py with the number of a connected socket. Never imports torch
 
 import ctypes
 import io
+import logging
 import resource
 import signal
 import socket
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -28,6 +30,8 @@ def main() -> None:
     """Serve jobs until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us in order
     _die_with_parent()
+    logging.disable()  # what libraries say about a broken file comes back as its error, once
+    warnings.simplefilter("ignore")
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         send(connection, {"kind": "ready"})
         while (received := receive_job(connection)) is not None:
