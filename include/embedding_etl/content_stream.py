@@ -19,7 +19,7 @@ from include.embedding_etl.storage.base import Source
 from include.embedding_etl.types import Chunk, ChunkSettings, Limits, ModelInput, ObjectRecord
 
 WORKERS = 8
-QUEUE_EVENTS = 128
+QUEUE_EVENTS = 32  # a window of sound has 2 MB
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 `ETL_FAILPOINT=upsert:after` ends the process with SIGKILL right after the first upsert,
 `upsert:after:3` after the third.
-Modes: `before` the write, `after` it, or `lost`: the write happens, but its caller is told that it failed.
+Modes: `before` the write, `after` it, or `lost`: the write happens, but its caller is told that it failed. `stop`
+freezes the process before the write, as a machine that is out of breath would, until somebody sends SIGCONT.
 tests/faults generates one test per name and mode, so a durable write that is not in the table cannot be written
 (`durable_write` refuses unknown names), and one in the table without a test fails the suite.
 """
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from include.embedding_etl.errors import ConfigError, TransientError
 
 VARIABLE = "ETL_FAILPOINT"
-MODES = ("before", "after", "lost")
+MODES = ("before", "after", "lost", "stop")
 DURABLE_WRITES = {
     "snapshot": "the listing, as Parquet under the state URI",
     "objects": "ledger.objects after identification",
@@ -52,6 +53,8 @@ def durable_write(name: str) -> Iterator[None]:
     mode = _mode_now(name)
     if mode == "before":
         os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     yield
     if mode == "after":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -8,6 +8,10 @@
     commit    the ledger says so, and only now
 
 One upsert, one read and at most one delete a batch, never a query per object.
+
+The lease is checked before each write, and once more behind it: Milvus has no conditional writes, so a process that
+was frozen in between may have written although another run has taken over. It then distrusts what it wrote, and the
+next run writes those objects again.
 """
 
 from collections.abc import Sequence
@@ -34,6 +38,15 @@ class NewRows:
 
 
 @dataclass(frozen=True, slots=True)
+class RowRange:
+    """Some rows of one object, by ordinal; empty when `first` is not below `behind_last`."""
+
+    key: str
+    first: int
+    behind_last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """The collection that is written to, by whom."""
 
@@ -47,9 +60,9 @@ class Target:
         """The physical name."""
         return self.lease.collection
 
-    def row_ids(self, key: str, first: int, behind_last: int) -> list[str]:
-        """Primary keys of an object's rows by ordinal."""
-        return [row_id(self.pipeline, self.lane, key, ordinal) for ordinal in range(first, behind_last)]
+    def row_ids(self, item: RowRange) -> list[str]:
+        """Primary keys of a range of an object's rows."""
+        return [row_id(self.pipeline, self.lane, item.key, n) for n in range(item.first, item.behind_last)]
 
 
 def replace_rows(store: VectorStore, ledger: Ledger, target: Target, objects: Sequence[NewRows]) -> int:
@@ -64,31 +77,33 @@ def replace_rows(store: VectorStore, ledger: Ledger, target: Target, objects: Se
         ledger.entries.intend(target.lease, target.collection, [(item.key, len(item.rows)) for item in objects])
     _upsert(store, ledger, target, objects)
     stale = [
-        stale_id
+        RowRange(item.key, len(item.rows), max(entry.rows, entry.intended_rows))
         for item in objects
         if (entry := known.get(item.key)) is not None
-        for stale_id in target.row_ids(item.key, len(item.rows), max(entry.rows, entry.intended_rows))
     ]
-    delete_rows(store, ledger, target, stale, "stale_delete")
+    deleted = delete_rows(store, ledger, target, stale, "stale_delete")
     with durable_write("entry_commit"):
         ledger.entries.commit(target.lease, target.collection, [_entry(item, target.run_id) for item in objects])
-    return len(stale)
+    return deleted
 
 
-def delete_rows(store: VectorStore, ledger: Ledger, target: Target, ids: Sequence[str], failpoint: str) -> None:
-    """Delete rows by primary key and read that they are gone.
+def delete_rows(store: VectorStore, ledger: Ledger, target: Target, ranges: Sequence[RowRange], failpoint: str) -> int:
+    """Delete rows by primary key, read that they are gone, and return how many they were.
 
     Raises:
         TransientError, IntegrityError: as `replace_rows`.
     """
+    ids = [row_id for item in ranges for row_id in target.row_ids(item)]
     if not ids:
-        return
+        return 0
     ledger.leases.check(target.lease)
     with durable_write(failpoint):
         store.delete(target.collection, ids)
+    _check_again(ledger, target, [(item.key, item.behind_last) for item in ranges])
     left = store.read_versions(target.collection, ids)
     if left:
         raise IntegrityError(f"{target.collection}: {len(left)} of {len(ids)} deleted rows are still there")
+    return len(ids)
 
 
 def _upsert(store: VectorStore, ledger: Ledger, target: Target, objects: Sequence[NewRows]) -> None:
@@ -96,6 +111,7 @@ def _upsert(store: VectorStore, ledger: Ledger, target: Target, objects: Sequenc
     ledger.leases.check(target.lease)
     with durable_write("upsert"):
         store.upsert(target.collection, rows)
+    _check_again(ledger, target, [(item.key, len(item.rows)) for item in objects])
     found = store.read_versions(target.collection, [row.id for row in rows])
     wrong = [row for row in rows if found.get(row.id) != row.object_version]
     if wrong:
@@ -103,6 +119,12 @@ def _upsert(store: VectorStore, ledger: Ledger, target: Target, objects: Sequenc
             f"{target.collection}: {len(wrong)} of {len(rows)} rows are not there after the upsert; "
             f"the first is chunk {wrong[0].ordinal} of {wrong[0].object_key!r}"
         )
+
+
+def _check_again(ledger: Ledger, target: Target, written: Sequence[tuple[str, int]]) -> None:
+    if not ledger.leases.holds(target.lease):
+        ledger.entries.distrust(target.collection, written)
+    ledger.leases.check(target.lease)
 
 
 def _entry(item: NewRows, run_id: str) -> Entry:

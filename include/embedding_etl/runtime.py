@@ -84,7 +84,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         Raises:
             TransientError: another run has it.
         """
-        return self.ledger.leases.acquire(collection, run_id, bound_to_process=self._one_process)
+        ttl_s = self.places.lease_ttl_s
+        return self.ledger.leases.acquire(collection, run_id, ttl_s, bound_to_process=self._one_process)
 
     def __enter__(self) -> Self:
         return self

@@ -178,6 +178,7 @@ class Places(BaseSettings):
     milvus_database: str = "default"
     pipelines_dir: Path = PROJECT_ROOT / "include" / "pipelines"
     models_dir: Path = PROJECT_ROOT / ".local" / "models"
+    lease_ttl_s: Annotated[float, Field(ge=1)] = 300.0  # a run that shows no life for so long may be taken over
     s3_endpoint: str | None = None
     s3_region: str | None = None
     aws_access_key_id: SecretStr | None = Field(

@@ -65,13 +65,19 @@ def read_embedded(state: StateStore, path: str) -> Iterator[EmbeddedObject]:
 
 def lease_metadata(lease: Lease) -> dict[str, str]:
     """The lease as metadata of a shard's files: whoever works on the shard is fenced by the token route got."""
-    return {"collection": lease.collection, "lease_owner": lease.owner, "lease_token": str(lease.token)}
+    return {
+        "collection": lease.collection,
+        "lease_owner": lease.owner,
+        "lease_token": str(lease.token),
+        "lease_ttl_s": str(lease.ttl_s),
+    }
 
 
 def read_lease(state: StateStore, path: str) -> Lease:
     """The lease that the shard was cut under."""
     metadata = state.metadata(path)
-    return Lease(metadata["collection"], metadata["lease_owner"], int(metadata["lease_token"]), 0)
+    token, ttl_s = int(metadata["lease_token"]), float(metadata["lease_ttl_s"])
+    return Lease(metadata["collection"], metadata["lease_owner"], token, 0, ttl_s)
 
 
 def _flat(record: ObjectRecord) -> dict[str, object]:

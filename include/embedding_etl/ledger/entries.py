@@ -124,6 +124,37 @@ class Entries:
         with fenced(self._database, lease, collection) as connection:
             connection.execute(sa.update(entries).where(entries.c.collection == collection).values(version=""))
 
+    def distrust(self, collection: str, written: Iterable[tuple[str, int]]) -> None:
+        """Make the next run write these objects again: somebody without the lease has written rows of theirs.
+
+        Needs no lease, since it claims nothing: it can only cause work.
+
+        Args:
+            written: (key, how many rows of it may exist now because of that).
+        """
+        rows = [
+            {
+                "collection": collection,
+                "key": key,
+                "version": "",
+                "last_modified_ms": 0,
+                "content_hash": "",
+                "rows": 0,
+                "intended_rows": intended_rows,
+                "run_id": "",
+                "synced_at_ms": 0,
+            }
+            for key, intended_rows in written
+        ]
+        with self._database.writing() as connection:
+            insert = insert_into(connection, entries)
+            new = insert.excluded.intended_rows
+            larger = sa.case((new > entries.c.intended_rows, new), else_=entries.c.intended_rows)
+            statement = insert.on_conflict_do_update(
+                index_elements=entries.primary_key, set_={"version": "", "intended_rows": larger}
+            )
+            execute_many(connection, statement, rows)
+
     def totals(self, collection: str) -> EntryTotals:
         """What is claimed, and how much is unfinished."""
         is_unfinished = sa.or_(entries.c.version == "", entries.c.intended_rows != entries.c.rows)

@@ -8,7 +8,7 @@ from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_changes import accepts, lane_changes
 from include.embedding_etl.live_collection import LiveCollection, find_live
-from include.embedding_etl.replace_rows import Target, delete_rows
+from include.embedding_etl.replace_rows import RowRange, Target, delete_rows
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.stage_figures import Figures, stage
 from include.embedding_etl.types import Entry
@@ -65,16 +65,11 @@ def _purge_lane(runtime: Runtime, run_id: str, live: LiveCollection, figures: Fi
     deleted = 0
     for batch in batches:
         lease = runtime.ledger.leases.extend(lease)
-        ids = [
-            doomed_id
-            for entry in batch
-            for doomed_id in target.row_ids(entry.key, 0, max(entry.rows, entry.intended_rows))
-        ]
-        delete_rows(runtime.store, runtime.ledger, target, ids, "purge_delete")
+        ranges = [RowRange(entry.key, 0, max(entry.rows, entry.intended_rows)) for entry in batch]
+        figures["rows"] += delete_rows(runtime.store, runtime.ledger, target, ranges, "purge_delete")
         with durable_write("purge_commit"):
             runtime.ledger.entries.delete(target.lease, live.name, [entry.key for entry in batch])
         deleted += len(batch)
-        figures["rows"] += len(ids)
     figures[f"{live.lane}_objects"] += deleted
     figures["objects"] += deleted
     if deleted:
