@@ -201,9 +201,11 @@ class Project:
                 for row in page
             }
 
-    def expected_rows(self, chunks: dict[str, int] | None = None) -> dict[str, tuple[str, str]]:
+    def expected_rows(
+        self, chunks: dict[str, int] | None = None, credentials: S3Credentials | None = None
+    ) -> dict[str, tuple[str, str]]:
         """What the alias must show: from a listing of the source alone, one chunk an object unless told otherwise."""
-        with self.open() as runtime:
+        with self.open(credentials) as runtime:
             listed = list(runtime.source.list())
         return {
             row_id(self.name, "text", item.key, ordinal): (item.key, item.etag)
