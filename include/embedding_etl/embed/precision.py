@@ -1,42 +1,40 @@
-"""Which number format a model runs in. Decided without torch, so that plan and status can say it."""
+"""Which arithmetic a model will run in. Decided without torch: the fingerprint needs it before any model loads."""
 
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.settings import ModelSettings
 
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-# Kinds for which bfloat16 was measured to be faster and as good (cosine to fp32 at least .999).
-_BF16_PAYS = {
-    "sentence-transformers", "resnet", "torchvision-resnet50", "efficientnet-lite0", "clip", "whisper",
-}  # fmt: skip
+_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, arm64
+_CPUINFO = Path("/proc/cpuinfo")
+_NVIDIA = Path("/proc/driver/nvidia/version")
 
 
-def resolve_precision(settings: ModelSettings) -> Literal["fp32", "bf16", "remote"]:
-    """What will really run.
+def resolve_precision(settings: ModelSettings) -> Literal["fp32", "bf16"]:
+    """The precision that will really run. "auto" is bf16 where the processor has it, else fp32.
 
     Raises:
-        ConfigError: int8, for which no model here has weights.
+        ConfigError: the model cannot run in the precision that the pipeline file asks for.
     """
-    if settings.weights == "remote":
-        return "remote"
-    match settings.precision:
-        case "int8":
-            raise ConfigError(f"model.precision: {settings.kind} does not run in int8; allowed are auto, fp32 and bf16")
-        case "auto":
-            return "bf16" if settings.kind in _BF16_PAYS and processor_has_bf16() else "fp32"
-        case precision:
-            return precision
+    if settings.precision == "int8":
+        raise ConfigError(
+            f"model {settings.id}: precision: int8 is not available here; allowed are auto, fp32 and bf16"
+        )
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16" if has_fast_bf16(_CPUINFO, _NVIDIA) else "fp32"
 
 
-@cache
-def processor_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 itself. Without that it is slower than fp32."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False  # not Linux
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _BF16_FLAGS.isdisjoint(flags.split())
+def has_fast_bf16(cpuinfo: Path, nvidia: Path) -> bool:
+    """Whether a GPU is there, or the processor multiplies bf16 itself."""
+    if nvidia.exists():
+        return True
+    if not cpuinfo.exists():
+        return False
+    flags: set[str] = set()
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip().lower() in ("flags", "features"):
+            flags.update(value.split())
+    return bool(flags & _CPU_FLAGS)

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from include.embedding_etl.embed.device import number_format
 from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.types import ModelInfo
 
 
 def load_pretrained(model_class: Any, info: ModelInfo, not_needed: str = "", **options: Any) -> Any:
-    """A model of `model_class` with all its weights, ready to run, on the CPU.
+    """A model of `model_class` with all its weights, ready to run, in fp32 on the CPU.
 
     Args:
         model_class: A class of transformers.
@@ -20,6 +19,7 @@ def load_pretrained(model_class: Any, info: ModelInfo, not_needed: str = "", **o
     Raises:
         ConfigError: the files cannot be loaded, or lack some of the weights.
     """
+    import torch
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -29,7 +29,7 @@ def load_pretrained(model_class: Any, info: ModelInfo, not_needed: str = "", **o
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype=number_format(info),
+            dtype=torch.float32,
             output_loading_info=True,
             **options,
         )

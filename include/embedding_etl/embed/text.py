@@ -7,12 +7,10 @@ SentenceTransformer.encode does, without its truncation, and in bfloat16 where t
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from tokenizers import Tokenizer
-
 from include.embedding_etl.embed.device import choose_device, unit_vectors
 from include.embedding_etl.embed.pretrained import load_pretrained
-from include.embedding_etl.errors import PoisonObject
+from include.embedding_etl.embed.reduced_precision import lower_precision
+from include.embedding_etl.embed.tokens import TextReader
 from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
@@ -25,7 +23,7 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "TextE
     from transformers import AutoModel
 
     model = load_pretrained(AutoModel, info, not_needed="pooler.", attn_implementation="sdpa")
-    return TextEmbedder(model.to(choose_device(device)), info)
+    return TextEmbedder(lower_precision(model, info).to(choose_device(device)), info)
 
 
 class TextEmbedder:
@@ -35,10 +33,7 @@ class TextEmbedder:
         self.dimension = info.dimension
         self._model = model
         self._info = info
-        self._tokenizer = Tokenizer.from_file(info.input.tokenizer_path)
-        self._tokenizer.no_truncation()  # many files carry one: a text would lose its end silently
-        self._tokenizer.no_padding()
-        self._pad_id = int(model.config.pad_token_id or 0)
+        self._reader = TextReader(info, int(model.config.pad_token_id or 0))
 
     def embed(self, chunks: Sequence[Chunk]) -> Vectors:
         """Embed texts in input order. Texts of about the same length belong in one batch: the longest sets its cost.
@@ -50,10 +45,7 @@ class TextEmbedder:
         """
         import torch
 
-        encodings = self._tokenizer.encode_batch_fast([chunk.text for chunk in chunks])
-        ids, mask = pad([encoding.ids for encoding in encodings], self._pad_id)
-        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        check_length(ids.shape[1] - special, self._info)
+        ids, mask = self._reader.read([chunk.text for chunk in chunks])
         device = self._model.device
         with torch.inference_mode():
             on_device = torch.from_numpy(mask).to(device)
@@ -65,25 +57,3 @@ class TextEmbedder:
             return states[:, 0]
         weights = mask.unsqueeze(-1).float()
         return (states.float() * weights).sum(1) / weights.sum(1)
-
-
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Token ids as one array, padded on the right, and the mask of what is not padding; both int64."""
-    longest = max(map(len, rows), default=0)
-    ids = np.full((len(rows), longest), pad_id, dtype=np.int64)
-    mask = np.zeros((len(rows), longest), dtype=np.int64)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return ids, mask
-
-
-def check_length(tokens: int, info: ModelInfo) -> None:
-    """Refuse what the model would cut off. The chunker never lets it come to that; a query may.
-
-    Raises:
-        PoisonObject: with an empty key.
-    """
-    limit = info.input.max_tokens
-    if tokens > limit:
-        raise PoisonObject("", "embed", "TextTooLong", f"the text has {tokens} tokens, {info.model_id} reads {limit}")

