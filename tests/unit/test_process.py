@@ -64,7 +64,9 @@ def test_what_ignores_sigterm_is_killed_after_its_time(stack_paths, component):
 def test_children_of_a_killed_parent_are_found(stack_paths, component):
     parent = start(stack_paths, component(sys.executable, "-c", PARENT))
     wait_for_line(stack_paths, "sleeper")
-    psutil.Process(parent.pid).kill()
+    dying = psutil.Process(parent.pid)
+    dying.kill()
+    dying.wait(timeout=10)
     assert read_run_file(stack_paths, "sleeper") is None
     assert len(stop(stack_paths, {"sleeper": 2.0})) == 1
     assert marked_processes(stack_paths) == []
