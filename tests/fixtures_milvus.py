@@ -119,3 +119,18 @@ def milvus_lite_factory(tmp_path: Path) -> Iterator[Callable[[], MilvusLiteServe
     yield make
     for server in servers:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def milvus_server_uri() -> Iterator[str]:
+    """A real Milvus server of an old version, for tests marked milvus_server; token: tests.milvus_server.TOKEN."""
+    from tests.milvus_server import MilvusServer
+
+    if not MilvusServer.python().exists():
+        pytest.fail(f"there is no {MilvusServer.python()}: run `make test-milvus-server`")
+    server = MilvusServer()
+    try:
+        server.start()
+        yield server.uri
+    finally:
+        server.stop()

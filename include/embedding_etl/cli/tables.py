@@ -125,11 +125,18 @@ def show_hits(console: Console, lane: str, hits: Sequence[Hit]) -> None:
 
 def show_models(console: Console, models: Sequence["ListedModel"]) -> None:
     """Each lane's model."""
-    table = _table("Models", "pipeline", "lane", "model", "weights from", "dimension", "pretrained", "weights sha256")
+    table = _table("Models", "lane", "model", "weights from", "dimension", "pretrained", "sha256")
     for model in models:
+        here = not model.missing
         table.add_row(
-            plain(model.pipeline), plain(model.lane), plain(model.model_id), plain(model.origin),
-            str(model.dimension or "?"), "yes" if model.pretrained else "demo",
-            plain(model.weights_hash[:12] or model.missing),
-        )  # fmt: skip
+            plain(f"{model.pipeline}.{model.lane}"),
+            plain(model.model_id),
+            plain(model.origin),
+            str(model.dimension) if here else "?",
+            ("yes" if model.pretrained else "demo") if here else "?",
+            plain(model.weights_hash[:12] if here else "not here"),
+        )
     console.print(table)
+    for model in models:
+        if model.missing:
+            console.print(plain(f"{model.pipeline}.{model.lane}: {model.missing}"))

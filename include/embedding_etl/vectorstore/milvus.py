@@ -63,7 +63,6 @@ class MilvusStore:
     ) -> None:
         self._address = server_address(uri)
         self._timeout_s = timeout_s
-        self._slow_timeout_s = timeout_s * _SLOW_CALLS
         self._dimensions: dict[str, int] = {}  # by real name
 
         def connect() -> MilvusClient:
@@ -79,45 +78,39 @@ class MilvusStore:
             return client
 
         def load(client: MilvusClient, name: str) -> None:
-            client.load_collection(name, timeout=self._slow_timeout_s)
+            client.load_collection(name, timeout=timeout_s * _SLOW_CALLS)
 
         driver = Driver(connect, load, (MilvusException, grpc.RpcError), _failure)
         self._connection: Connection[MilvusClient] = Connection(self._address, driver, retry)
-        self._run = self._connection.run
 
     def create_collection(self, spec: CollectionSpec) -> None:
         """Create, index and load a collection; each step is skipped where it is done, so a crash in between heals."""
         check_spec(spec)
-        if not self.has_collection(spec.name):
+        if (found := self._find(spec.name)) is not None:
+            dimension_of(spec.name, found)  # before any server is asked: they say different things of an alias
+        else:
             schema = _schema(spec)
             try:
-                self._run(
-                    f"create {spec.name}",
-                    lambda client: client.create_collection(
-                        spec.name,
-                        schema=schema,
-                        properties=dict(spec.properties),
-                        consistency_level="Bounded",
-                        timeout=self._timeout_s,
-                    ),
-                )
+                options = {"properties": dict(spec.properties), "consistency_level": "Bounded"}
+                self._call("create_collection", spec.name, schema=schema, **options)
             except AlreadyExists:
                 _log.info("%s was created meanwhile, or the reply to our own request was lost", spec.name)
         self._dimensions.pop(spec.name, None)
         require_same(spec, self._dimension(spec.name), self.properties(spec.name))
-        self._run(f"index {spec.name}", lambda client: self._create_index(client, spec))
-        self._run(f"load {spec.name}", lambda _: None, load=spec.name)
+        if self._find_index(spec.name) is None:
+            self._create_index(spec)
+        if (index := self._find_index(spec.name)) != (spec.index_type, spec.metric):
+            raise IntegrityError(f"{spec.name} exists with index {index}, not {spec.index_type} {spec.metric}")
+        self._load(spec.name)
 
     def has_collection(self, name: str) -> bool:
         """Whether a collection (not an alias) of that real name exists."""
-        try:
-            return bool(self._describe(name)["collection_name"] == name)
-        except NotFound:
-            return False
+        found = self._find(name)
+        return found is not None and bool(found["collection_name"] == name)
 
     def list_collections(self) -> list[str]:
         """Real names of all collections, sorted."""
-        return sorted(self._run("list collections", lambda client: client.list_collections(timeout=self._timeout_s)))
+        return sorted(self._call("list_collections"))
 
     def drop_collection(self, name: str) -> None:
         """Drop by real name. Milvus Lite would drop through an alias, and no server minds the aliases of its target."""
@@ -126,10 +119,10 @@ class MilvusStore:
             raise IntegrityError(f"{name} is an alias of {target}: drop collections by their real name")
         if not self.has_collection(name):
             return
-        listed = self._run(f"aliases of {name}", lambda client: client.list_aliases(name, timeout=self._timeout_s))
+        listed = self._call("list_aliases", name)
         if aliases := listed["aliases"]:
             raise IntegrityError(f"{name} is what the alias {', '.join(aliases)} points at: point it elsewhere first")
-        self._run(f"drop {name}", lambda client: client.drop_collection(name, timeout=self._timeout_s))
+        self._call("drop_collection", name)
         self._dimensions.pop(name, None)
         self._connection.forget(name)
 
@@ -157,7 +150,7 @@ class MilvusStore:
         check_ids(ids)
         self._dimension(name)  # refuses aliases
         for batch in by_count(ids):
-            self._delete_batch(name, in_list(ID_FIELD, batch))
+            self._call("delete", name, load=name, filter=in_list(ID_FIELD, batch))
 
     def count(self, name: str) -> int:
         """How many rows there are, read with Strong consistency."""
@@ -165,7 +158,8 @@ class MilvusStore:
 
     def flush(self, name: str) -> None:
         """Seal what was written, so that searches use the index."""
-        self._run(f"flush {name}", lambda client: client.flush(name, timeout=self._slow_timeout_s))
+        dimension_of(name, self._describe(name))  # Milvus Lite does not mind a collection that is missing
+        self._call("flush", name, slow=_SLOW_CALLS)
 
     def iterate(self, name: str, fields: Sequence[str]) -> Iterator[list[dict[str, JsonValue]]]:
         """All rows, page by page, in primary key order, with the id and the named fields.
@@ -190,7 +184,7 @@ class MilvusStore:
     def alias_target(self, alias: str) -> str | None:
         """The real collection an alias points at; None if there is no such alias."""
         try:
-            found = self._run(f"alias {alias}", lambda client: client.describe_alias(alias, timeout=self._timeout_s))
+            found = self._call("describe_alias", alias)
         except NotFound:
             return None
         target: str | None = found.get("collection_name")
@@ -200,11 +194,11 @@ class MilvusStore:
         """Create or switch the alias, then read it back. The collection is loaded first: readers notice nothing."""
         check_name(alias)
         self._dimension(name)  # a real collection, not an alias
-        self._run(f"load {name}", lambda _: None, load=name)
+        self._load(name)
         if self.alias_target(alias) is None:
             self._create_alias(alias, name)
         if self.alias_target(alias) != name:
-            self._run(f"alias {alias}", lambda client: client.alter_alias(name, alias, timeout=self._timeout_s))
+            self._call("alter_alias", name, alias)
         target = self.alias_target(alias)
         if target != name:
             raise IntegrityError(f"alias {alias} points at {target} after it was pointed at {name}")
@@ -216,69 +210,69 @@ class MilvusStore:
         check_query(top, fields)
         if not len(vectors):
             return []
-        found = self._run(
-            f"search {name}",
-            lambda client: client.search(
-                name,
-                data=list(vectors),
-                limit=top,
-                filter=filter_expression,
-                output_fields=list(fields) or [ID_FIELD],
-                timeout=self._timeout_s,
-                **_STRONG,
-            ),
+        found = self._call(
+            "search",
+            name,
             load=name,
+            data=list(vectors),
+            limit=top,
+            filter=filter_expression,
+            output_fields=list(fields) or [ID_FIELD],
+            **_STRONG,
         )
         return [[Hit(hit["distance"], hit["id"], _chosen(hit["entity"], fields)) for hit in hits] for hits in found]
 
     def server_version(self) -> str:
         """What the server says it is, for people."""
-        return str(self._run("server version", lambda client: client.get_server_version(timeout=self._timeout_s)))
+        return str(self._call("get_server_version"))
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
         self._connection.close()
 
+    def _find(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            return self._describe(name)
+        except NotFound:
+            return None
+
     def _describe(self, name: str) -> Mapping[str, Any]:
         check_name(name)
-        return self._run(f"describe {name}", lambda client: client.describe_collection(name, timeout=self._timeout_s))
+        description: Mapping[str, Any] = self._call("describe_collection", name)
+        return description
 
     def _dimension(self, name: str) -> int:
         if name not in self._dimensions:
             self._dimensions[name] = dimension_of(name, self._describe(name))
         return self._dimensions[name]
 
-    def _create_index(self, client: MilvusClient, spec: CollectionSpec) -> None:
-        existing = client.list_indexes(spec.name, VECTOR_FIELD, timeout=self._timeout_s)
-        if existing:
-            found = client.describe_index(spec.name, existing[0], timeout=self._timeout_s)
-            if (found["index_type"], found["metric_type"]) != (spec.index_type, spec.metric):
-                raise IntegrityError(f"{spec.name} exists with index {found['index_type']} {found['metric_type']}")
-            return
-        wanted = client.prepare_index_params()
+    def _create_index(self, spec: CollectionSpec) -> None:
+        wanted = MilvusClient.prepare_index_params()
         params = index_params(spec.index_type, spec.index_params)
         wanted.add_index(VECTOR_FIELD, index_type=spec.index_type, metric_type=spec.metric, params=params)
-        client.create_index(spec.name, wanted, timeout=self._slow_timeout_s)
+        try:
+            self._call("create_index", spec.name, wanted, slow=_SLOW_CALLS)
+        except AlreadyExists:
+            _log.info("%s was indexed meanwhile, or the reply to our own request was lost", spec.name)
+
+    def _find_index(self, name: str) -> tuple[str, str] | None:
+        """Type and metric."""
+        listed = self._call("list_indexes", name, VECTOR_FIELD)
+        if not listed:
+            return None
+        found = self._call("describe_index", name, listed[0])
+        return found["index_type"], found["metric_type"]
 
     def _create_alias(self, alias: str, name: str) -> None:
         try:
-            self._run(f"alias {alias}", lambda client: client.create_alias(name, alias, timeout=self._timeout_s))
+            self._call("create_alias", name, alias)
         except AlreadyExists:
             _log.info("alias %s was created meanwhile, or the reply to our own request was lost", alias)
-
-    def _delete_batch(self, name: str, expression: str) -> None:
-        self._run(
-            f"delete in {name}",
-            lambda client: client.delete(name, filter=expression, timeout=self._timeout_s),
-            load=name,
-        )
 
     def _upsert_batch(self, name: str, batch: Sequence[Row]) -> None:
         entities = [entity(row) for row in batch]
         try:
-            reply = self._run(
-                f"upsert into {name}", lambda client: client.upsert(name, entities, timeout=self._timeout_s)
-            )
+            reply = self._call("upsert", name, entities)
         except TooLarge as error:
             if len(batch) == 1:
                 raise IntegrityError(f"{batch[0].object_key!r}, chunk {batch[0].ordinal}: {error}") from error
@@ -291,18 +285,18 @@ class MilvusStore:
             raise IntegrityError(f"{name}: Milvus wrote {written} of {len(batch)} rows")
 
     def _query(self, name: str, expression: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-        return list(
-            self._run(
-                f"query {name}",
-                lambda client: client.query(
-                    name,
-                    filter=expression,
-                    output_fields=list(fields) or [ID_FIELD],
-                    timeout=self._timeout_s,
-                    **_STRONG,
-                ),
-                load=name,
-            )
+        output = list(fields) or [ID_FIELD]
+        return list(self._call("query", name, load=name, filter=expression, output_fields=output, **_STRONG))
+
+    def _load(self, name: str) -> None:
+        self._connection.run(f"load {name}", lambda _: None, load=name)
+
+    def _call(self, method: str, *names: Any, load: str = "", slow: int = 1, **options: Any) -> Any:
+        """Call a method of MilvusClient; `load` is what has to be loaded for it, `slow` how much longer it may take."""
+        what = " ".join([method.replace("_", " "), *(each for each in names if isinstance(each, str))])
+        timeout_s = self._timeout_s * slow
+        return self._connection.run(
+            what, lambda client: getattr(client, method)(*names, timeout=timeout_s, **options), load
         )
 
 

@@ -35,7 +35,7 @@ def with_retries(policy: RetryPolicy, attempt: Callable[[], Result]) -> Result:
         EmbeddingEtlError: whatever else the attempt raised, at once.
     """
     backoff = wait_exponential_jitter(
-        initial=policy.first_wait_s, max=policy.longest_wait_s, jitter=policy.first_wait_s
+        multiplier=policy.first_wait_s, max=policy.longest_wait_s, jitter=policy.first_wait_s
     )
 
     def wait_s(state: RetryCallState) -> float:
