@@ -50,6 +50,9 @@ def converge(
             purge(runtime, run_id, request.approved_deletes)
     except EmbeddingEtlError as error:
         failures.append(str(error))
+    except BaseException:
+        runtime.ledger.runs.finish(run_id, "failed")
+        raise
     tell("report: counting storage, ledger and Milvus")
     return report(runtime, run_id, failures)
 
