@@ -1,6 +1,6 @@
 """A connection to a vector database, whatever its client library: opened on first use, every call retried.
 
-It knows nothing of the library but its exceptions, and those only as something that can be read as a Failure.
+It knows nothing of the library but which exceptions it raises.
 """
 
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from include.embedding_etl.vectorstore.failures import Failure, NotLoaded, to_error
+from include.embedding_etl.vectorstore.failures import NotLoaded, read_failure, to_error
 from include.embedding_etl.vectorstore.retry import RetryPolicy, with_retries
 
 
@@ -30,7 +30,6 @@ class Driver(Generic[AnyClient]):
     connect: Callable[[], AnyClient]
     load: Callable[[AnyClient, str], object]  # makes a collection, by real name or alias, ready for reading
     errors: tuple[type[Exception], ...]  # what it raises
-    read_failure: Callable[[Exception], Failure]  # what such an error says
 
 
 class Connection(Generic[AnyClient]):
@@ -66,7 +65,7 @@ class Connection(Generic[AnyClient]):
                     self._loaded.add(load)
                 return call(client)
             except self._driver.errors as error:
-                failure = to_error(f"Milvus at {self._address}: {what}", self._driver.read_failure(error))
+                failure = to_error(f"Milvus at {self._address}: {what}", read_failure(error))
                 if isinstance(failure, NotLoaded):
                     self._loaded.discard(load)
                 raise failure from error

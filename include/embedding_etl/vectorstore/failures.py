@@ -1,4 +1,4 @@
-"""What a failure of Milvus asks of us, decided by its codes. Knows the codes, not the client library.
+"""What a failure of Milvus asks of us, decided by its codes. Knows the codes and gRPC, not the client library.
 
 retry at once        server not ready, node gone, rate limit, deadline, connection lost
 retry slowly         quota exceeded: a person or a compaction has to make room
@@ -10,6 +10,9 @@ IntegrityError       everything else: the same request would fail again
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+import grpc
 
 from include.embedding_etl.errors import ConfigError, EmbeddingEtlError, IntegrityError, TransientError
 
@@ -64,6 +67,24 @@ class NotFound(IntegrityError):
 
 class AlreadyExists(IntegrityError):
     """There is such a collection, alias or index already."""
+
+
+def read_failure(error: Exception) -> Failure:
+    """What an exception of the client library or of gRPC says.
+
+    A failed connection hides the gRPC error that tells why in its cause.
+    """
+    rpc: Any = next((each for each in (error, error.__cause__) if isinstance(each, grpc.Call)), None)
+    status = rpc.code().name if rpc is not None else ""
+    details = f" ({rpc.details()})" if rpc is not None else ""
+    if rpc is error:
+        return Failure(f"{status}{details}", status=status)
+    code: Any = getattr(error, "code", 0)
+    if isinstance(code, grpc.StatusCode):  # the client library gave up its own retries
+        code, status = 0, code.name
+    reason = f"{getattr(error, 'message', error)}{details}"
+    retriable, is_input_error = getattr(error, "retriable", False), getattr(error, "is_input_error", False)
+    return Failure(reason, code, status, bool(retriable), bool(is_input_error))
 
 
 def to_error(what: str, failure: Failure) -> EmbeddingEtlError:

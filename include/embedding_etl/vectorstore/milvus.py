@@ -19,7 +19,7 @@ from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vec
 from include.embedding_etl.vectorstore.batches import MAX_BYTES, MAX_ROWS, by_count, cut
 from include.embedding_etl.vectorstore.connection import Connection, Driver
 from include.embedding_etl.vectorstore.descriptions import dimension_of, properties_of, require_same, server_address
-from include.embedding_etl.vectorstore.failures import AlreadyExists, Failure, NotFound, TooLarge
+from include.embedding_etl.vectorstore.failures import AlreadyExists, NotFound, TooLarge
 from include.embedding_etl.vectorstore.filters import in_list
 from include.embedding_etl.vectorstore.key_ranges import KeyRange
 from include.embedding_etl.vectorstore.retry import STANDARD_RETRY, RetryPolicy
@@ -37,7 +37,7 @@ _SLOW_CALLS = 10  # loading, indexing and sealing may take so many times as long
 _PAGE_ROWS = 8_000  # Milvus Lite reads the whole collection for every page: few pages
 _WIDE_PAGE_ROWS = 1_000  # with texts or vectors a row may have 200 KB
 _WIDE_FIELDS = frozenset({"text", "meta", VECTOR_FIELD})
-_STRONG: Mapping[str, str] = {"consistency_level": "Strong"}
+_STRONG: Mapping[str, Any] = {"consistency_level": "Strong"}
 
 
 class MilvusStore:
@@ -80,7 +80,7 @@ class MilvusStore:
         def load(client: MilvusClient, name: str) -> None:
             client.load_collection(name, timeout=timeout_s * _SLOW_CALLS)
 
-        driver = Driver(connect, load, (MilvusException, grpc.RpcError), _failure)
+        driver = Driver(connect, load, (MilvusException, grpc.RpcError))
         self._connection: Connection[MilvusClient] = Connection(self._address, driver, retry)
 
     def create_collection(self, spec: CollectionSpec) -> None:
@@ -89,16 +89,17 @@ class MilvusStore:
         if (found := self._find(spec.name)) is not None:
             dimension_of(spec.name, found)  # before any server is asked: they say different things of an alias
         else:
-            schema = _schema(spec)
-            try:
-                options = {"properties": dict(spec.properties), "consistency_level": "Bounded"}
-                self._call("create_collection", spec.name, schema=schema, **options)
-            except AlreadyExists:
-                _log.info("%s was created meanwhile, or the reply to our own request was lost", spec.name)
+            self._create(
+                "create_collection",
+                spec.name,
+                schema=_schema(spec),
+                properties=dict(spec.properties),
+                consistency_level="Bounded",
+            )
         self._dimensions.pop(spec.name, None)
         require_same(spec, self._dimension(spec.name), self.properties(spec.name))
         if self._find_index(spec.name) is None:
-            self._create_index(spec)
+            self._create("create_index", spec.name, _index(spec), slow=_SLOW_CALLS)
         if (index := self._find_index(spec.name)) != (spec.index_type, spec.metric):
             raise IntegrityError(f"{spec.name} exists with index {index}, not {spec.index_type} {spec.metric}")
         self._load(spec.name)
@@ -196,7 +197,7 @@ class MilvusStore:
         self._dimension(name)  # a real collection, not an alias
         self._load(name)
         if self.alias_target(alias) is None:
-            self._create_alias(alias, name)
+            self._create("create_alias", name, alias)
         if self.alias_target(alias) != name:
             self._call("alter_alias", name, alias)
         target = self.alias_target(alias)
@@ -220,7 +221,10 @@ class MilvusStore:
             output_fields=list(fields) or [ID_FIELD],
             **_STRONG,
         )
-        return [[Hit(hit["distance"], hit["id"], _chosen(hit["entity"], fields)) for hit in hits] for hits in found]
+        return [
+            [Hit(hit["distance"], hit["id"], {field: hit["entity"][field] for field in fields}) for hit in hits]
+            for hits in found
+        ]
 
     def server_version(self) -> str:
         """What the server says it is, for people."""
@@ -246,15 +250,6 @@ class MilvusStore:
             self._dimensions[name] = dimension_of(name, self._describe(name))
         return self._dimensions[name]
 
-    def _create_index(self, spec: CollectionSpec) -> None:
-        wanted = MilvusClient.prepare_index_params()
-        params = index_params(spec.index_type, spec.index_params)
-        wanted.add_index(VECTOR_FIELD, index_type=spec.index_type, metric_type=spec.metric, params=params)
-        try:
-            self._call("create_index", spec.name, wanted, slow=_SLOW_CALLS)
-        except AlreadyExists:
-            _log.info("%s was indexed meanwhile, or the reply to our own request was lost", spec.name)
-
     def _find_index(self, name: str) -> tuple[str, str] | None:
         """Type and metric."""
         listed = self._call("list_indexes", name, VECTOR_FIELD)
@@ -262,12 +257,6 @@ class MilvusStore:
             return None
         found = self._call("describe_index", name, listed[0])
         return found["index_type"], found["metric_type"]
-
-    def _create_alias(self, alias: str, name: str) -> None:
-        try:
-            self._call("create_alias", name, alias)
-        except AlreadyExists:
-            _log.info("alias %s was created meanwhile, or the reply to our own request was lost", alias)
 
     def _upsert_batch(self, name: str, batch: Sequence[Row]) -> None:
         entities = [entity(row) for row in batch]
@@ -291,6 +280,12 @@ class MilvusStore:
     def _load(self, name: str) -> None:
         self._connection.run(f"load {name}", lambda _: None, load=name)
 
+    def _create(self, method: str, *names: Any, **options: Any) -> None:
+        try:
+            self._call(method, *names, **options)
+        except AlreadyExists:
+            _log.info("%s %s: somebody was faster, or the reply to our own request was lost", method, names[0])
+
     def _call(self, method: str, *names: Any, load: str = "", slow: int = 1, **options: Any) -> Any:
         """Call a method of MilvusClient; `load` is what has to be loaded for it, `slow` how much longer it may take."""
         what = " ".join([method.replace("_", " "), *(each for each in names if isinstance(each, str))])
@@ -298,6 +293,13 @@ class MilvusStore:
         return self._connection.run(
             what, lambda client: getattr(client, method)(*names, timeout=timeout_s, **options), load
         )
+
+
+def _index(spec: CollectionSpec) -> Any:
+    wanted = MilvusClient.prepare_index_params()
+    params = index_params(spec.index_type, spec.index_params)
+    wanted.add_index(VECTOR_FIELD, index_type=spec.index_type, metric_type=spec.metric, params=params)
+    return wanted
 
 
 def _schema(spec: CollectionSpec) -> Any:
@@ -316,20 +318,3 @@ def _schema(spec: CollectionSpec) -> Any:
             options["dim"] = spec.dimension
         schema.add_field(field.name, types[field.kind], **options)
     return schema
-
-
-def _chosen(values: Mapping[str, JsonValue], fields: Sequence[str]) -> dict[str, JsonValue]:
-    return {field: values[field] for field in fields}
-
-
-def _failure(error: Exception) -> Failure:
-    """What happened. A failed connection hides the gRPC error that says why in its cause."""
-    rpc: Any = next((each for each in (error, error.__cause__) if isinstance(each, grpc.Call)), None)
-    status = rpc.code().name if rpc is not None else ""
-    details = f" ({rpc.details()})" if rpc is not None else ""
-    if not isinstance(error, MilvusException):
-        return Failure(f"{status}{details}", status=status)
-    code = error.code if isinstance(error.code, int) else 0
-    if isinstance(error.code, grpc.StatusCode):
-        status = error.code.name
-    return Failure(f"{error.message}{details}", code, status, error.retriable, error.is_input_error)
