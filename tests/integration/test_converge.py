@@ -2,12 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from pymilvus import MilvusClient
 
 from include.embedding_etl.converge import Request
+from include.embedding_etl.errors import PoisonObject
+from include.embedding_etl.storage.local import LocalSource
+from include.embedding_etl.types import ListedObject
 from tests.fixtures_pipeline import Project
 from tests.fixtures_storage import S3Server
 
@@ -315,3 +318,42 @@ def test_pain_16_many_objects_make_few_shards(project: Project) -> None:
     embedded = [stage for stage in run.stages if stage.stage == "embed"]
     assert len(embedded) == 3
     assert max(stage.counts["embedded"] for stage in embedded) <= 15
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+def test_a_lost_file_of_the_embedding_store_is_red_once_and_embedded_again(project: Project, damage: str) -> None:
+    project.put_many(4)
+    project.run()
+    (file,) = (project.root / "state" / "embeddings").rglob("*.parquet")
+    if damage == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-50])
+    red = project.run(Request(rewrite=frozenset({"text"})))
+    assert not red.green
+    assert "run again to embed them anew" in "\n".join(red.problems)
+    assert project.run().green
+    assert len(project.endpoint.texts) == 8
+    assert project.rows() == project.expected_rows()
+
+
+def test_objects_that_may_not_be_read_make_the_run_red_and_keep_their_rows(project: Project) -> None:
+    project.put_many(2)
+    project.run()
+    before = project.rows()
+    path = project.put("doc-000.txt", "a secret now")
+    runtime_read = LocalSource.read_head
+
+    def forbidden(self: LocalSource, listed: ListedObject, size_bytes: int) -> tuple[bytes, Mapping[str, str]]:
+        if listed.key == path.name:
+            raise PoisonObject(listed.key, "identify", "Forbidden", "you may not read it")
+        return runtime_read(self, listed, size_bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalSource, "read_head", forbidden)  # root may read everything: no file mode can forbid it here
+        red = project.run()
+    assert not red.green
+    assert "1 of 2 objects are dead letters or not readable" in "\n".join(red.problems)
+    assert project.rows() == before
+    assert project.run().green
+    assert project.rows() == project.expected_rows()

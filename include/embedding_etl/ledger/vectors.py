@@ -35,6 +35,11 @@ class VectorFiles:
         with self._database.writing() as connection:
             execute_many(connection, insert_into(connection, vectors).on_conflict_do_nothing(), rows)
 
+    def forget(self, uri: str) -> int:
+        """Forget a file that is lost or damaged: the next run embeds its contents again. Returns how many they were."""
+        with self._database.writing() as connection:
+            return connection.execute(sa.delete(vectors).where(vectors.c.uri == uri)).rowcount
+
     def stream(self, fingerprint: str) -> Iterator[tuple[str, VectorFile]]:
         """All contents of a fingerprint, in the order of their hashes."""
         rows = self._database.stream(_FILE.where(vectors.c.fingerprint == fingerprint), vectors.c.content_hash)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from include.embedding_etl.diff import LOOK_AGAIN, Action, compare_listing
+from include.embedding_etl.diff import LOOK_AGAIN, UNREADABLE, Action, compare_listing
 from include.embedding_etl.errors import EmbeddingEtlError, TransientError
 from include.embedding_etl.lane_changes import lane_changes
 from include.embedding_etl.ledger.records import RunRecord
@@ -162,12 +162,14 @@ def _add_figures(result: LaneReport, lane: str, run: RunRecord | None) -> None:
 
 
 def _check_failures(runtime: Runtime, result: Report) -> None:
-    routed = sum(lane.objects for lane in result.lanes.values())
-    dead = sum(lane.dead_letters for lane in result.lanes.values())
+    unreadable = result.skipped.get(UNREADABLE, 0)  # nobody could look which lane they belong to
+    routed = sum(lane.objects for lane in result.lanes.values()) + unreadable
+    dead = sum(lane.dead_letters for lane in result.lanes.values()) + unreadable
     allowed = runtime.pipeline.thresholds.max_failed_fraction
     if routed and dead / routed > allowed:
         result.problems.append(
-            f"{dead} of {routed} routed objects are dead letters, more than max_failed_fraction ({allowed:.0%}) allows"
+            f"{dead} of {routed} objects are dead letters or not readable, "
+            f"more than max_failed_fraction ({allowed:.0%}) allows"
         )
 
 

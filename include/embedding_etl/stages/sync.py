@@ -54,12 +54,20 @@ def _new_rows(runtime: Runtime, target: Target, dimension: int, objects: Iterato
         for store_path, group in groupby(window, key=lambda item: item.store_path):
             items = list(group)
             wanted = {item.record.content_hash for item in items}
-            embeddings = {
-                embedding.content_hash: embedding
-                for embedding in read_embeddings(runtime.state, store_path, dimension, wanted)
-            }
+            embeddings = _read_store(runtime, store_path, dimension, wanted)
             for item in items:
                 yield _rows(target, item, embeddings.get(item.record.content_hash))
+
+
+def _read_store(runtime: Runtime, store_path: str, dimension: int, wanted: set[str]) -> dict[str, Embedding]:
+    try:
+        return {item.content_hash: item for item in read_embeddings(runtime.state, store_path, dimension, wanted)}
+    except IntegrityError as error:
+        contents = runtime.ledger.vectors.forget(store_path)
+        raise IntegrityError(
+            f"the embedding store lost a file ({error}). "
+            f"Its {contents} contents are forgotten; run again to embed them anew"
+        ) from error
 
 
 def _rows(target: Target, item: EmbeddedObject, embedding: Embedding | None) -> NewRows:
