@@ -84,7 +84,6 @@ def run_demo(configuration: StackConfiguration, console: Console) -> bool:
             for name, (slots, description) in POOLS.items():
                 client.keep_pool(name, slots, description)
             client.wait_for_dag(DAG_ID, _dag_processor_start_s(configuration), timeout_s=120)
-            client.unpause(DAG_ID)
         with phases.phase(f"Running {DAG_ID}"):
             run_id, state = _run(client, configuration, console)
     with phases.phase("Counting"), open_runtime(configuration) as runtime:
@@ -124,7 +123,9 @@ def _run(client: AirflowClient, configuration: StackConfiguration, console: Cons
     if earlier is not None:
         console.print(f"  the earlier run {earlier} is not finished: waiting for it first", highlight=False)
         client.follow(DAG_ID, earlier, RUN_TIMEOUT_S, RunProgress(console).report)
+    # Triggered before it is unpaused: a scheduled run that is due would go first, and do the work that we want to show.
     run_id = client.trigger(DAG_ID)
+    client.unpause(DAG_ID)
     progress = RunProgress(console)
     state = client.follow(DAG_ID, run_id, RUN_TIMEOUT_S, progress.report)
     if state != "success":

@@ -13,6 +13,7 @@ from include.local_stack.corpus.texts import ARTICLES, Article
 from include.local_stack.drawings import Clip, Scene, draw_clip
 
 TEXT = ("text",)
+SHORT_TEXT = ("text", "multimodal")  # plain text and Markdown: a sentence and the picture that it describes meet
 PICTURE = ("image", "multimodal")
 SOUND = ("audio",)
 FILM = ("video",)
@@ -59,15 +60,30 @@ def _texts() -> list[CorpusObject]:
         "texts/computers/backups.md": ("text/markdown", "backups"),
         "texts/computers/passwords.txt": ("text/plain", "passwords"),
     }
-    return [
+    articles = [
         CorpusObject(
             key=key,
             media_type=media_type,
             write=partial(writers[media_type], ARTICLES[article]),
-            lanes=TEXT,
+            lanes=SHORT_TEXT if media_type in ("text/plain", "text/markdown") else TEXT,
             meta={"author": ARTICLES[article].author, "topic": ARTICLES[article].topic},
         )
         for key, (media_type, article) in files.items()
+    ]
+    captions = {
+        "captions/moon.txt": Scene("moon", "yellow", "large", "at the top right", "black"),
+        "captions/heart.txt": Scene("heart", "purple", "large", "in the center", "white"),
+        "captions/star.md": Scene("star", "green", "small", "on the right", "black"),
+    }
+    return articles + [
+        CorpusObject(
+            key=key,
+            media_type="text/markdown" if key.endswith(".md") else "text/plain",
+            write=partial(str.encode, f"{scene.caption}\n"),
+            lanes=SHORT_TEXT,
+            meta={"topic": "drawing"},
+        )
+        for key, scene in captions.items()
     ]
 
 
@@ -231,7 +247,7 @@ def _hostile() -> list[CorpusObject]:
         ),
         # Wrong names and wrong encodings: understood all the same.
         CorpusObject("hostile/a picture.txt", "image/png", _write_liar, PICTURE),
-        CorpusObject("hostile/not utf-8.txt", "text/plain", hostile.mislabelled_utf8, TEXT),
+        CorpusObject("hostile/not utf-8.txt", "text/plain", hostile.mislabelled_utf8, SHORT_TEXT),
     ]
 
 
