@@ -252,6 +252,21 @@ def test_a_lost_alias_is_put_back_and_a_bent_one_is_red(project: Project, strang
     red = project.run()
     assert not red.green
     assert f"points at {elsewhere}, not at {collection}" in "\n".join(red.problems)
+    assert project.run(Request(rewrite=frozenset({"text"}))).green
+    assert stranger.describe_alias(alias=project.alias)["collection_name"] == collection
+
+
+def test_a_lost_ledger_loses_no_row_and_leaves_readers_alone_until_a_person_says_so(project: Project) -> None:
+    project.put_many(5)
+    project.run()
+    before = project.rows()
+    for path in project.root.glob("ledger.db*"):
+        path.unlink()
+    red = project.run()
+    assert "points at" in "\n".join(red.problems)
+    assert project.rows() == before
+    assert project.run(Request(rewrite=frozenset({"text"}))).green
+    assert project.rows() == before == project.expected_rows()
 
 
 def test_a_listing_that_breaks_off_deletes_nothing(project: Project) -> None:

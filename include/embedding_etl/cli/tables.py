@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,9 +24,10 @@ def plain(value: object, width: int = 0) -> Text:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        name = column.lstrip("<")
+        table.add_column(name, justify="left" if column.startswith("<") else "right", no_wrap=True, min_width=len(name))
     return table
 
 
@@ -33,7 +35,7 @@ def show_report(console: Console, report: "Report") -> None:
     """The table at the end of a run."""
     table = _table(
         f"{report.pipeline}: {report.listed} objects in storage",
-        "lane", "objects", "indexed", "rows", "embedded", "chunks", "model calls", "reused", "dead letters", "seconds",
+        "<lane", "objects", "indexed", "rows", "embedded", "chunks", "calls", "reused", "dead", "seconds",
     )  # fmt: skip
     for lane, figures in report.lanes.items():
         run = figures.figures
@@ -71,7 +73,7 @@ def show_plan(console: Console, plan: "Plan") -> None:
     """What a run would do."""
     table = _table(
         f"{plan.pipeline}: a run would, for {plan.objects} objects in storage",
-        "lane", "new", "changed", "renamed", "deleted", "reusable", "dead-lettered", "deferred", "unchanged",
+        "<lane", "new", "changed", "renamed", "deleted", "reusable", "dead", "deferred", "unchanged",
     )  # fmt: skip
     for lane, figures in plan.lanes.items():
         table.add_row(
@@ -88,18 +90,19 @@ def show_plan(console: Console, plan: "Plan") -> None:
 def show_status(console: Console, status: "Status") -> None:
     """Ledger and Milvus, side by side."""
     table = _table(
-        f"{status.pipeline}: ledger and Milvus", "lane", "objects", "rows (ledger)", "rows (Milvus)", "dead letters",
-        "model", "dimension", "index", "collection",
+        f"{status.pipeline}: ledger and Milvus", "<lane", "objects", "ledger rows", "Milvus rows", "dead",
+        "<model",
     )  # fmt: skip
     for lane, figures in status.lanes.items():
         table.add_row(
             plain(lane), str(figures.objects), str(figures.rows_ledger), str(figures.rows_milvus),
-            str(sum(figures.dead_letters.values())), plain(figures.model_id), str(figures.dimension),
-            plain(figures.index), plain(figures.collection),
+            str(sum(figures.dead_letters.values())), plain(figures.model_id),
         )  # fmt: skip
     console.print(table)
     show_left_out(console, {}, status.skipped)
     for lane, figures in status.lanes.items():
+        if figures.collection:
+            console.print(plain(f"{figures.alias} → {figures.collection}, {figures.dimension} × {figures.index}"))
         show_difference(console, lane, figures.differs)
         if figures.problem:
             console.print(Text(f"{lane}: ", style="red bold") + plain(figures.problem))
@@ -109,32 +112,32 @@ def show_status(console: Console, status: "Status") -> None:
 
 def show_hits(console: Console, lane: str, hits: Sequence[Hit]) -> None:
     """Search results, nearest first."""
-    table = _table(f"{len(hits)} hits in lane {lane}", "object", "score", "place", "media type", "text")
+    table = _table(f"{len(hits)} hits in lane {lane}", "<object", "score", "place", "<media type", "<text")
     for hit in hits:
         fields = hit.fields
         place = f"{fields['start']}–{fields['end']}" if fields["end"] else ""
         table.add_row(
-            plain(fields["object_key"], 60),
+            plain(fields["object_key"], 36),
             f"{hit.score:.3f}",
             place,
             plain(fields["media_type"]),
-            plain(fields["text"], 80),
+            plain(fields["text"], 60),
         )
     console.print(table)
 
 
 def show_models(console: Console, models: Sequence["ListedModel"]) -> None:
     """Each lane's model."""
-    table = _table("Models", "lane", "model", "weights from", "dimension", "pretrained", "sha256")
+    table = _table("Models", "<lane", "<model", "dimension", "<pretrained", "<sha256", "<weights from")
     for model in models:
         here = not model.missing
         table.add_row(
             plain(f"{model.pipeline}.{model.lane}"),
             plain(model.model_id),
-            plain(model.origin),
             str(model.dimension) if here else "?",
             ("yes" if model.pretrained else "demo") if here else "?",
             plain(model.weights_hash[:12] if here else "not here"),
+            plain(model.origin),
         )
     console.print(table)
     for model in models:

@@ -149,7 +149,9 @@ def _compare_milvus(runtime: Runtime, live: LiveCollection, result: LaneReport, 
         )
     target = runtime.store.alias_target(live.alias)
     if target != live.name:
-        problems.append(f"lane {live.lane}: alias {live.alias} points at {target or 'nothing'}, not at {live.name}")
+        problems.append(
+            f"lane {live.lane}: alias {live.alias} points at {target or 'nothing'}, not at {live.name}; {again}"
+        )
 
 
 def _add_figures(result: LaneReport, lane: str, run: RunRecord | None) -> None:

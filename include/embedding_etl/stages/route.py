@@ -25,7 +25,8 @@ def route(runtime: Runtime, run_id: str, lane: str, rewrite: Set[str] = frozense
     """Take the lane's lease and write its shard files.
 
     Args:
-        rewrite: Lanes whose rows are all to be written again, from stored vectors: the collection was lost or emptied.
+        rewrite: Lanes whose rows are all to be written again, from stored vectors, and whose alias is to point at them
+            again: the collection was lost or emptied, or the alias bent.
     Returns:
         Shard references such as text/0; an empty list where there is nothing to do.
     """
@@ -35,7 +36,8 @@ def route(runtime: Runtime, run_id: str, lane: str, rewrite: Set[str] = frozense
         if lane in rewrite:
             with durable_write("collection_create"):
                 runtime.store.create_collection(live.spec)
-            live = ensure_live(runtime, lane)
+            with durable_write("alias"):
+                runtime.store.point_alias(live.alias, live.name)
             runtime.ledger.entries.forget_versions(lease, live.name)
         if not runtime.store.has_collection(live.name):
             return []  # report says what is missing and how to write it again
