@@ -4,6 +4,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures_ledger",
     "tests.fixtures_media",
     "tests.fixtures_milvus",
+    "tests.fixtures_models",
     "tests.fixtures_pipeline",
     "tests.fixtures_stack",
     "tests.fixtures_storage",

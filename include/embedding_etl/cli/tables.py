@@ -26,8 +26,9 @@ def plain(value: object, width: int = 0) -> Text:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        name = column.lstrip("<")
-        table.add_column(name, justify="left" if column.startswith("<") else "right", no_wrap=True, min_width=len(name))
+        name, left = column.lstrip("<"), column.startswith("<")
+        # Numbers keep their width; words give way and take more lines.
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     return table
 
 

@@ -35,7 +35,7 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "Audio
         extractor = WhisperFeatureExtractor(
             feature_size=config.num_mel_bins,
             sampling_rate=info.input.sample_rate_hz,
-            chunk_length=info.input.window_ms / 1000,
+            chunk_length=info.input.window_ms // 1000,
         )
     return AudioEmbedder(encoder.eval().to(choose_device(device)), extractor, info)
 

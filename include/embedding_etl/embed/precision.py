@@ -1,40 +1,63 @@
-"""Which arithmetic a model will run in. Decided without torch: the fingerprint needs it before any model loads."""
+"""Which number format a model runs in. Decided without torch, so that plan and status can say it."""
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.settings import ModelKind, ModelSettings
 
-_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, arm64
-_CPUINFO = Path("/proc/cpuinfo")
-_NVIDIA = Path("/proc/driver/nvidia/version")
+CPU_INFO = Path("/proc/cpuinfo")
+
+_Work: TypeAlias = Literal["products", "convolutions"]
+
+# What most of a model's time goes into. The Perceiver stays in fp32: its position features do not survive 8 bits.
+_WORK: Mapping[ModelKind, _Work] = {
+    "sentence-transformers": "products",
+    "clip": "products",
+    "whisper": "products",
+    "resnet": "convolutions",
+    "torchvision-resnet50": "convolutions",
+    "efficientnet-lite0": "convolutions",
+}
 
 
-def resolve_precision(settings: ModelSettings) -> Literal["fp32", "bf16"]:
-    """The precision that will really run. "auto" is bf16 where the processor has it, else fp32.
+def resolve_precision(settings: ModelSettings) -> Literal["fp32", "bf16", "remote"]:
+    """What will really run.
 
     Raises:
-        ConfigError: the model cannot run in the precision that the pipeline file asks for.
+        ConfigError: int8, for which no model here has weights.
     """
-    if settings.precision == "int8":
-        raise ConfigError(
-            f"model {settings.id}: precision: int8 is not available here; allowed are auto, fp32 and bf16"
-        )
-    if settings.precision != "auto":
-        return settings.precision
-    return "bf16" if has_fast_bf16(_CPUINFO, _NVIDIA) else "fp32"
+    if settings.weights == "remote":
+        return "remote"
+    match settings.precision:
+        case "int8":
+            # MiniLM in int8 was tried: a cosine to fp32 of .955 is another model.
+            raise ConfigError(f"model.precision: {settings.kind} does not run in int8; allowed are auto, fp32 and bf16")
+        case "auto":
+            return "bf16" if _WORK.get(settings.kind) in bf16_pays_for(_read_cpu_info()) else "fp32"
+        case precision:
+            return precision
 
 
-def has_fast_bf16(cpuinfo: Path, nvidia: Path) -> bool:
-    """Whether a GPU is there, or the processor multiplies bf16 itself."""
-    if nvidia.exists():
-        return True
-    if not cpuinfo.exists():
-        return False
-    flags: set[str] = set()
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip().lower() in ("flags", "features"):
-            flags.update(value.split())
-    return bool(flags & _CPU_FLAGS)
+def bf16_pays_for(cpu_info: str) -> frozenset[_Work]:
+    """What this processor does faster in bfloat16 than in fp32, from the text of /proc/cpuinfo.
+
+    Intel's avx512_bf16 without AMX makes matrix products slower (80 GFLOPS a core where fp32 has 140), for its
+    instruction starts half as often as a plain one; convolutions gain, since they wait for memory. On AMD's cores, and
+    with AMX, both gain.
+    """
+    lines = cpu_info.splitlines()
+    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    if "amx_bf16" in flags or ("avx512_bf16" in flags and "AuthenticAMD" in cpu_info):
+        return frozenset({"products", "convolutions"})
+    return frozenset({"convolutions"}) if "avx512_bf16" in flags else frozenset()
+
+
+@cache
+def _read_cpu_info() -> str:
+    try:
+        return CPU_INFO.read_text(encoding="utf-8")
+    except OSError:
+        return ""  # not Linux

@@ -22,7 +22,7 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "TextE
     """Load transformer and tokenizer."""
     from transformers import AutoModel
 
-    model = load_pretrained(AutoModel, info, not_needed="pooler.", attn_implementation="sdpa")
+    model = load_pretrained(AutoModel, info, not_needed="pooler.")
     return TextEmbedder(lower_precision(model, info).to(choose_device(device)), info)
 
 
