@@ -44,6 +44,7 @@ def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
         (lambda d: d["lanes"]["text"].update(index={"type": "DISKANN"}), ["lanes.text.index.type", "'HNSW'"]),
         (lambda d: d.pop("source"), ["source", "is required"]),
         (lambda d: d.update(name="Docs!"), ["name"]),
+        (lambda d: d["lanes"].update(text_en=d["lanes"]["text"]), ["lanes.text_en", "[a-z][a-z0-9]{0,39}"]),
         (lambda d: d.update(name="other"), ["name", "must equal the file's name"]),
         (lambda d: d["lanes"]["text"]["model"].update(trust_remote_code=True), ["trust_remote_code", "unknown key"]),
     ],
