@@ -8,7 +8,7 @@ import numpy as np
 from include.embedding_etl.embed.device import choose_device, unit_vectors
 from include.embedding_etl.embed.pictures import Prepare, load_image_processor, pixels_of
 from include.embedding_etl.embed.pretrained import load_pretrained
-from include.embedding_etl.embed.reduced_precision import lower_precision
+from include.embedding_etl.embed.reduced_precision import arithmetic
 from include.embedding_etl.embed.tokens import TextReader
 from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
@@ -18,7 +18,7 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "Multi
     """Load both towers, the tokenizer and the preprocessing of pictures."""
     from transformers import CLIPModel
 
-    model = lower_precision(load_pretrained(CLIPModel, info), info).to(choose_device(device))
+    model = load_pretrained(CLIPModel, info).to(choose_device(device))
     return MultimodalEmbedder(model, load_image_processor(info), info)
 
 
@@ -53,7 +53,7 @@ class MultimodalEmbedder:
         import torch
 
         pixels = self._prepare(pixels_of(chunks)).to(self._model.device, self._model.dtype)
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(self._info, self._model.device):
             return unit_vectors(self._model.get_image_features(pixel_values=pixels).pooler_output, self._info)
 
     def _embed_texts(self, texts: list[str]) -> Vectors:
@@ -61,7 +61,7 @@ class MultimodalEmbedder:
 
         ids, mask = self._reader.read(texts)
         device = self._model.device
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(self._info, self._model.device):
             features = self._model.get_text_features(
                 input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.embedding_etl.embed.device import choose_device, unit_vectors
 from include.embedding_etl.embed.pretrained import load_pretrained
-from include.embedding_etl.embed.reduced_precision import lower_precision
+from include.embedding_etl.embed.reduced_precision import arithmetic
 from include.embedding_etl.embed.tokens import TextReader
 from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
@@ -23,7 +23,7 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "TextE
     from transformers import AutoModel
 
     model = load_pretrained(AutoModel, info, not_needed="pooler.")
-    return TextEmbedder(lower_precision(model, info).to(choose_device(device)), info)
+    return TextEmbedder(model.to(choose_device(device)), info)
 
 
 class TextEmbedder:
@@ -47,7 +47,7 @@ class TextEmbedder:
 
         ids, mask = self._reader.read([chunk.text for chunk in chunks])
         device = self._model.device
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(self._info, device):
             on_device = torch.from_numpy(mask).to(device)
             states = self._model(input_ids=torch.from_numpy(ids).to(device), attention_mask=on_device).last_hidden_state
             return unit_vectors(self._pool(states, on_device), self._info)

@@ -7,7 +7,7 @@ import numpy as np
 
 from include.embedding_etl.embed.device import choose_device, unit_vectors
 from include.embedding_etl.embed.pretrained import load_pretrained
-from include.embedding_etl.embed.reduced_precision import lower_precision
+from include.embedding_etl.embed.reduced_precision import arithmetic
 from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
@@ -19,7 +19,7 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "Video
     model = load_pretrained(PerceiverForMultimodalAutoencoding, info).perceiver
     model.decoder = None  # it would draw the film again: an hour a clip, and no vector depends on it
     model.output_postprocessor = None
-    return VideoEmbedder(lower_precision(model, info).to(choose_device(device)), info)
+    return VideoEmbedder(model.to(choose_device(device)), info)
 
 
 class VideoEmbedder:
@@ -47,7 +47,7 @@ class VideoEmbedder:
             "audio": sound.to(device, dtype),
             "label": torch.zeros(len(chunks), self._model.config.num_labels, device=device, dtype=dtype),
         }
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(self._info, device):
             latents = self._model(inputs=inputs).last_hidden_state
             return unit_vectors(latents.float().mean(1), self._info)
 

@@ -40,6 +40,10 @@ _WIDE_FIELDS = frozenset({"text", "meta", VECTOR_FIELD})
 _STRONG: Mapping[str, Any] = {"consistency_level": "Strong"}
 
 
+# pymilvus pings every 10 s; Milvus Lite calls that "too_many_pings" and closes the connection under a running call.
+CALM = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
+
+
 class MilvusStore:
     """A connection to one database of one Milvus server. Connects on first use.
 
@@ -67,7 +71,14 @@ class MilvusStore:
 
         def connect() -> MilvusClient:
             # Dedicated: a shared connection would outlive close().
-            client = MilvusClient(uri, token=token, db_name=database, timeout=min(timeout_s, 10.0), dedicated=True)
+            client = MilvusClient(
+                uri,
+                token=token,
+                db_name=database,
+                timeout=min(timeout_s, 10.0),
+                dedicated=True,
+                grpc_options=CALM,
+            )
             try:
                 version = client.get_server_version(timeout=timeout_s)
             except (MilvusException, grpc.RpcError):
