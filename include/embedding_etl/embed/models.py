@@ -6,6 +6,7 @@ from pathlib import Path
 
 from include.embedding_etl.embed.architecture import read_architecture
 from include.embedding_etl.embed.endpoint import DEFAULT_BASE_URL, endpoint_dimension
+from include.embedding_etl.embed.pickled_weights import PICKLE, convert_pickle
 from include.embedding_etl.embed.precision import resolve_precision
 from include.embedding_etl.embed.weights import find_weights, hub_directory
 from include.embedding_etl.errors import ConfigError, TransientError
@@ -14,7 +15,7 @@ from include.embedding_etl.types import ModelInfo, ModelInput
 
 # What OpenAI's models read is 8,191 tokens. Texts this long become one blurred vector, so a chunk is much shorter.
 _ENDPOINT_TOKENS = 512
-_PULLED = ["*.safetensors", "*.json", "*.txt"]  # never a pickle, never code
+_PULLED = ["*.safetensors", "*.json", "*.txt"]  # never code
 _NOT_PULLED = ["*fp32-0*", "*/*.safetensors", "onnx/*", "openvino/*"]  # other copies of the same weights
 
 
@@ -57,18 +58,29 @@ def pull_model(settings: ModelSettings, models_dir: Path) -> Path:
     """
     if settings.weights != "hub":
         raise ConfigError(f"model {settings.id}: its weights come from {settings.weights}, there is nothing to pull")
-    import httpx2  # the hub's client speaks through it
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     target = hub_directory(settings, models_dir)
     partial = target if target.is_dir() else target.with_name(f".{target.name}.partial")
+    _download(settings, partial, _PULLED)
+    if not any(partial.glob("*.safetensors")):
+        _download(settings, partial, [PICKLE])
+        if (partial / PICKLE).is_file():
+            convert_pickle(partial)
+    if partial != target:
+        partial.rename(target)  # a snapshot that broke off is never taken for a model
+    return target
+
+
+def _download(settings: ModelSettings, directory: Path, patterns: list[str]) -> None:
+    import httpx2  # the hub's client speaks through it
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
     try:
         snapshot_download(
             settings.id,
             revision=settings.revision,
-            local_dir=partial,
-            allow_patterns=_PULLED,
+            local_dir=directory,
+            allow_patterns=patterns,
             ignore_patterns=_NOT_PULLED,
         )
     except HfHubHTTPError as error:
@@ -76,11 +88,8 @@ def pull_model(settings: ModelSettings, models_dir: Path) -> Path:
         if status in (401, 403, 404):
             raise ConfigError(f"the hub has no {settings.id} at {settings.revision} for us (HTTP {status})") from error
         raise TransientError(f"the hub did not give us {settings.id}: HTTP {status}") from error
-    except (LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         raise TransientError(f"the hub did not give us {settings.id}: {error}") from error
-    if partial != target:
-        partial.rename(target)  # a snapshot that broke off is never taken for a model
-    return target
 
 
 def _resolve_endpoint(settings: ModelSettings) -> ModelInfo:
