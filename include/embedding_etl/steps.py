@@ -89,8 +89,8 @@ def report(pipeline: str) -> Summary:
         lane: {
             "objects": figures.objects,
             "rows": figures.rows_milvus,
-            "rows_upserted": figures.figures.get("rows", 0),
-            "rows_deleted": figures.figures.get("deleted", 0) + figures.figures.get("stale_deleted", 0),
+            "rows_upserted": figures.figures["rows"],
+            "rows_deleted": figures.figures["rows_deleted"] + figures.figures["stale_deleted"],
             "dead_letters": figures.dead_letters,
         }
         for lane, figures in result.lanes.items()

@@ -97,6 +97,14 @@ def test_pain_15_a_run_in_airflow_is_green_and_xcom_carries_references_only(
     states, sizes = ask_database(airflow_environment, project)
     assert states == ["success"]
     assert 0 < max(sizes) < 1024  # references and counts, never vectors
+    project.remove("doc-003.txt")
+    project.put("new.txt", "something new")
+    assert run_airflow("dags", "test", f"ingest__{project.name}").returncode == 0
+    events = asset_events(airflow_environment, project)
+    assert [(event["rows_upserted"], event["rows_deleted"], event["dead_letters"]) for event in events] == [
+        (12, 0, 0),
+        (1, 1, 0),
+    ]
 
 
 def test_pain_22_a_run_that_is_not_done_is_red_in_airflow(
@@ -112,6 +120,17 @@ def test_pain_22_a_run_that_is_not_done_is_red_in_airflow(
     assert again.returncode == 0
     assert project.rows() == project.expected_rows()
     assert ask_database(airflow_environment, project)[0] == ["success", "failed", "success"]
+
+
+def asset_events(environment: dict[str, str], project: Project) -> list[dict[str, int]]:
+    """The metadata of all events of the lane's asset, oldest first."""
+    path = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///")
+    with sqlite3.connect(path) as database:
+        rows = database.execute(
+            "select e.extra from asset_event e join asset a on a.id = e.asset_id where a.name = ? order by e.id",
+            (project.alias,),
+        )
+        return [json.loads(row[0]) for row in rows]
 
 
 def ask_database(environment: dict[str, str], project: Project) -> tuple[list[str], list[int]]:

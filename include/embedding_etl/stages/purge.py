@@ -29,7 +29,7 @@ def purge(runtime: Runtime, run_id: str, approved_deletes: int = 0) -> Figures:
         lanes = [live for live in lanes if runtime.store.has_collection(live.name)]
         _guard(runtime, lanes, approved_deletes)
         for live in lanes:
-            _purge_lane(runtime, run_id, live, figures)
+            figures["objects"] += _purge_lane(runtime, run_id, live)
             _resolve_moot_letters(runtime, live.lane)
         with durable_write("forget_objects"):
             figures["tombstones"] = runtime.ledger.objects.delete_vanished(runtime.pipeline.name)
@@ -57,22 +57,25 @@ def _doomed(runtime: Runtime, live: LiveCollection) -> Iterator[Entry]:
             yield change.entry
 
 
-def _purge_lane(runtime: Runtime, run_id: str, live: LiveCollection, figures: Figures) -> None:
+def _purge_lane(runtime: Runtime, run_id: str, live: LiveCollection) -> int:
     """Everything is decided anew from the ledger, so a new token is right here: older writers are fenced off."""
+    with stage(runtime, run_id, "purge", live.lane) as figures:
+        _delete(runtime, run_id, live, figures)
+    return figures["objects_deleted"]
+
+
+def _delete(runtime: Runtime, run_id: str, live: LiveCollection, figures: Figures) -> None:
     batches = batched(_doomed(runtime, live), BATCH_ROWS, weight=lambda entry: entry.intended_rows)
     lease = runtime.lease(live.name, run_id)
     target = Target(runtime.pipeline.name, live.lane, lease, run_id)
-    deleted = 0
     for batch in batches:
         lease = runtime.ledger.leases.extend(lease)
         ranges = [RowRange(entry.key, 0, max(entry.rows, entry.intended_rows)) for entry in batch]
-        figures["rows"] += delete_rows(runtime.store, runtime.ledger, target, ranges, "purge_delete")
+        figures["rows_deleted"] += delete_rows(runtime.store, runtime.ledger, target, ranges, "purge_delete")
         with durable_write("purge_commit"):
             runtime.ledger.entries.delete(target.lease, live.name, [entry.key for entry in batch])
-        deleted += len(batch)
-    figures[f"{live.lane}_objects"] += deleted
-    figures["objects"] += deleted
-    if deleted:
+        figures["objects_deleted"] += len(batch)
+    if figures["objects_deleted"]:
         runtime.store.flush(live.name)
 
 

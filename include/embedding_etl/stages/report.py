@@ -17,7 +17,7 @@ from include.embedding_etl.stage_figures import stage
 from include.embedding_etl.types import JsonValue
 
 PENDING = (Action.EMBED, Action.RELABEL, Action.DELETE)
-SUMMED = ("embedded", "reused", "chunks", "model_calls", "rows", "stale_deleted", "deferred")
+SUMMED = ("embedded", "reused", "chunks", "model_calls", "rows", "stale_deleted", "rows_deleted", "deferred")
 
 
 @dataclass(slots=True)
@@ -155,12 +155,13 @@ def _compare_milvus(runtime: Runtime, live: LiveCollection, result: LaneReport, 
 
 
 def _add_figures(result: LaneReport, lane: str, run: RunRecord | None) -> None:
+    result.figures = dict.fromkeys(SUMMED, 0)
     for totals in run.totals() if run is not None else []:
         if totals.lane == lane:
             result.seconds += totals.duration_s
             result.model_s += totals.model_s
             for name in SUMMED:
-                result.figures[name] = result.figures.get(name, 0) + totals.counts.get(name, 0)
+                result.figures[name] += totals.counts.get(name, 0)
 
 
 def _check_failures(runtime: Runtime, result: Report) -> None:
