@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from include.embedding_etl.cli.tables import show_left_out
+from include.embedding_etl.routing import lanes_for
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.status import Status, status
 
@@ -27,6 +30,8 @@ class DemoFigures:
     """The run in numbers."""
 
     lanes: dict[str, LaneFigures] = field(default_factory=dict)
+    unrouted: dict[str, int] = field(default_factory=dict)  # media type -> objects that no lane accepts
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> objects
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -38,7 +43,8 @@ class DemoFigures:
 def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
     """Ask ledger and Milvus what there is, and the ledger what the run did."""
     now = status(runtime)
-    figures = DemoFigures(problems=_problems(now))
+    unrouted = {kind: n for kind, n in now.media_types.items() if not lanes_for(kind, runtime.pipeline.lanes)}
+    figures = DemoFigures(unrouted=unrouted, skipped=now.skipped, problems=_problems(now))
     for name, lane in now.lanes.items():
         dead = sum(lane.dead_letters.values())
         figures.lanes[name] = LaneFigures(lane.objects + dead, lane.rows_milvus or 0, dead)
@@ -59,16 +65,16 @@ def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
 
 
 def show_figures(figures: DemoFigures, console: Console) -> None:
-    """The table."""
-    table = Table(title="What the run did", title_justify="left", header_style="bold")
-    table.add_column("lane")
+    """The table, and what no lane took."""
+    table = Table(title="What the run did", title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("lane", no_wrap=True)
     for column in (
         "objects",
-        "chunks embedded",
-        "vectors in Milvus",
+        "chunks\nembedded",
+        "vectors\nin Milvus",
         "reused",
-        "dead letters",
-        "model calls",
+        "dead\nletters",
+        "model\ncalls",
         "seconds",
     ):
         table.add_column(column, justify="right")
@@ -76,6 +82,7 @@ def show_figures(figures: DemoFigures, console: Console) -> None:
         counts = (lane.objects, lane.chunks, lane.vectors, lane.reused, lane.dead_letters, lane.model_calls)
         table.add_row(name, *map(str, counts), f"{lane.seconds:.1f}")
     console.print(table)
+    show_left_out(console, figures.unrouted, figures.skipped)
 
 
 def _problems(now: Status) -> list[str]:
