@@ -56,7 +56,7 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
         },
         default_args={
             "owner": pipeline.owner,
-            "retries": 3,
+            "retries": 5,  # 10 s, 20 s, 40 s …: longer than the lease of a run whose machine died
             "retry_delay": timedelta(seconds=10),
             "retry_exponential_backoff": True,
             "max_retry_delay": timedelta(minutes=5),
