@@ -66,17 +66,10 @@ def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
 
 def show_figures(figures: DemoFigures, console: Console) -> None:
     """The table, and what no lane took."""
-    table = Table(title="What the run did", title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    title = "Objects, vectors and dead letters there are; chunks embedded and reused by this run"
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("lane", no_wrap=True)
-    for column in (
-        "objects",
-        "chunks\nembedded",
-        "vectors\nin Milvus",
-        "reused",
-        "dead\nletters",
-        "model\ncalls",
-        "seconds",
-    ):
+    for column in ("objects", "chunks", "vectors", "reused", "dead\nletters", "model\ncalls", "seconds"):
         table.add_column(column, justify="right")
     for name, lane in figures.lanes.items():
         counts = (lane.objects, lane.chunks, lane.vectors, lane.reused, lane.dead_letters, lane.model_calls)
