@@ -107,7 +107,10 @@ def test_efficientnet_knows_a_daisy_family_flower_and_a_palace(models_dir: Path)
     palace, daisy = 698, 985
     with torch.no_grad():
         features = network(prepare_imagenet(pixels_of(photographs()), _HALF, _HALF))
-    assert list((features @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax(1)) == [palace] * 3 + [daisy] * 3
+        sure = (features @ weights["_fc.weight"].T + weights["_fc.bias"]).softmax(1)
+    assert sure.argmax(1).tolist() == [palace] * 3 + [daisy] * 3
+    # With torch's usual epsilon in the norms the classes are the same, and the first is .267.
+    np.testing.assert_allclose(sure.max(1).values, [0.306, 0.294, 0.463, 0.351, 0.358, 0.267], atol=0.005)
 
 
 def sounds() -> list[Chunk]:
