@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from bench.measure import print_figure, require
 from bench.texts import make_texts
 from include.embedding_etl.embed.load import load_embedder
+from include.embedding_etl.embed.precision import bf16_pays_for
 from include.embedding_etl.ledger.records import RunRecord
 from include.embedding_etl.live_collection import ensure_live
 from include.embedding_etl.runtime import Runtime
@@ -24,7 +25,8 @@ from include.embedding_etl.types import Chunk
 from include.embedding_etl.vectorstore.fake import InMemoryStore
 
 OBJECTS = 800
-TARGET = 1.8
+TARGET = 1.8  # where the processor is faster in bf16: AMD with avx512_bf16, or AMX
+FLOOR = 0.8  # elsewhere: fetching, decoding and storing may not cost more than this
 
 
 def main() -> None:
@@ -55,10 +57,11 @@ def main() -> None:
     print_figure("of it in the model", f"{model_s(run) / stage_s:.0%}")
     print_figure("SentenceTransformer.encode, defaults, same chunks", f"{len(chunks) / baseline_s:.1f} chunks/s")
     print_figure("ratio", f"{ratio:.2f}")
-    if live.info.precision == "bf16" and "avx512_bf16" in Path("/proc/cpuinfo").read_text():
+    if "dense" in bf16_pays_for(Path("/proc/cpuinfo").read_text()):
         require(ratio >= TARGET, f"ratio {ratio:.2f} is below {TARGET}")
     else:
-        print_figure("target", f"{TARGET} holds for processors with avx512_bf16; this one has none")
+        print_figure("target", f"{TARGET} is not asked of this processor: bf16 is no faster on it (embed/precision.py)")
+        require(ratio >= FLOOR, f"ratio {ratio:.2f} is below {FLOOR}")
 
 
 def open_pipeline(directory: Path, texts: list[str]) -> Runtime:
