@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class Card:
 PICTURES = Card(
     name="clip-drawings",
     what="A small CLIPModel (64 px, 128 dimensions): a sentence finds a drawing, and a drawing finds its like.",
-    knows="One flat shape on a plain background: 8 shapes, 8 colours, 2 sizes, 9 places, 4 backgrounds, and about a "
-    "hundred English words for them.",
+    knows="One flat shape on a plain background: 8 shapes, 8 colours, 2 sizes, 9 places, 4 backgrounds, and about "
+    "ninety English words for them.",
     does_not_know="Everything else: photographs, people, scenes of several things, grammar, negation, words outside "
     "its vocabulary (they all become one unknown word). Its vector of a photograph says little but the main colours.",
     method="CLIP's contrastive loss (Radford et al. 2021) over drawn scenes with paraphrased captions. A scene comes "
@@ -66,26 +67,29 @@ def write_card(card: Card, directory: Path, recipe: object, figures: Mapping[str
         f"| {name} | {value:.0f} | |" if name in _COUNTS else f"| {name} | {value:.2f} | {CHANCE.get(name, '0.50')} |"
         for name, value in figures.items()
     ]
+    training = (
+        f"`python scripts/train_demo_models.py {card.name}` writes this directory again (processors differ in the last "
+        f"bits, and so will the weights). It took {seconds:.0f} s on a busy machine with 2 cores, on 1 thread. Recipe: "
+        f"`{recipe}`. The weights are {size:.1f} MB."
+    )
     text = f"""---
 license: apache-2.0
 ---
 # {card.name}
 
-{card.what}
+{_wrap(card.what)}
 
 **Demo only.** It was trained from nothing, in minutes, on drawings that this repository makes itself, so that the demo
 runs without a network. Use a full-size model for anything real.
 
-- Knows: {card.knows}
-- Does not know: {card.does_not_know}
+{_wrap("- Knows: " + card.knows)}
+{_wrap("- Does not know: " + card.does_not_know)}
 
 ## How it was trained
 
-{card.method}
+{_wrap(card.method)}
 
-`python scripts/train_demo_models.py {card.name}` writes this directory again (processors differ in the last bits, and
-so will the weights). Recipe: `{recipe}`. It took {seconds:.0f} s on a busy machine of 2 cores, with 1 thread. The
-weights are {size:.1f} MB.
+{_wrap(training)}
 
 ## What it reaches
 
@@ -95,8 +99,13 @@ Measured in fp32 through the embedders of this project.
 |---|---|---|
 {chr(10).join(rows)}
 
-{card.figures_mean}
+{_wrap(card.figures_mean)}
 
 Licence: Apache-2.0, as this repository.
 """
     (directory / "README.md").write_text(text, encoding="utf-8")
+
+
+def _wrap(text: str) -> str:
+    hanging = "  " if text.startswith("- ") else ""
+    return fill(text, 120, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
