@@ -1,12 +1,16 @@
 # Needs Python 3.11 and nothing else: no root, no system package, no container engine. `make help` lists the targets.
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/python -m include.local_stack
 IF_INSTALLED := test -x $(BIN)/python || { echo "nothing is installed, so nothing runs"; exit 0; };
 PYTEST_ARGS ?=
+# pip says hundreds of lines, or none at all: of these, what tells a person that it goes on.
 PIP := $(BIN)/python -m pip install $(if $(CI),-qq)
+PROGRESS := | { grep -E --line-buffered 'Downloading .* MB\)|Installing collected' | cut -c1-100 || true; }
 LOCK_VENV := .local/lock-venv
 MILVUS_VENV := .venv-milvus
 
@@ -30,7 +34,7 @@ status: ## say what runs
 
 test: install-dev ## run the whole suite on real local servers
 	@echo "Left out: tests marked milvus_server; they install a Milvus server of 60 MB: make test-milvus-server"
-	$(BIN)/python -m pytest -m "not milvus_server" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not milvus_server" -n 2 --dist loadscope $(PYTEST_ARGS)
 
 check: install-dev ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .
@@ -50,18 +54,18 @@ clean: ## stop the stack, then delete .venv and .local with all data and passwor
 	rm -rf $(VENV) $(MILVUS_VENV) .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # pip compiles one file after the other, compileall with all cores. Without it every process pays 20 s of imports where
-# PYTHONDONTWRITEBYTECODE is set. A few packages carry templates that are no Python: hence the dash and the quiet.
+# PYTHONDONTWRITEBYTECODE is set. A few packages carry templates that are no Python: hence `|| true`.
 $(VENV)/.demo: requirements.txt requirements-demo.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11, or name it: make PYTHON=… $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked requirements into $(VENV): 2 GB, a few minutes the first time"
-	$(PIP) --no-compile -r requirements.txt -r requirements-demo.txt
-	$(PIP) --no-deps -e .
-	-@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1
+	@$(PIP) --no-compile -r requirements.txt -r requirements-demo.txt $(PROGRESS)
+	@$(PIP) -q --no-deps -e .
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
-	$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt $(PROGRESS)
 	@touch $@
 
 # An environment of its own: this server's old client and pymilvus 3 cannot live together.

@@ -83,10 +83,11 @@ class AirflowClient:
         """Let the DAG's runs start."""
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
-    def active_run(self, dag_id: str) -> str | None:
-        """The id of a run that is queued or running."""
-        parameters = {"state": ["queued", "running"], "order_by": "run_after", "limit": 1}
-        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=parameters)["dag_runs"]
+    def running_run(self, dag_id: str) -> str | None:
+        """The id of a run that is running now."""
+        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"state": ["running"], "limit": 1})[
+            "dag_runs"
+        ]
         return str(runs[0]["dag_run_id"]) if runs else None
 
     def trigger(self, dag_id: str) -> str:

@@ -1,5 +1,6 @@
 """The table at the end of the demo, read from ledger and Milvus after the run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich import box
@@ -40,21 +41,23 @@ class DemoFigures:
         return sum(lane.model_calls for lane in self.lanes.values())
 
 
-def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
-    """Ask ledger and Milvus what there is, and the ledger what the run did."""
+def read_figures(runtime: Runtime, run_ids: Sequence[str]) -> DemoFigures:
+    """Ask ledger and Milvus what there is, and the ledger what the runs did.
+
+    Args:
+        runtime: The demo pipeline's.
+        run_ids: As the ledger spells them; the last one is that which has to be green.
+    """
     now = status(runtime)
     unrouted = {kind: n for kind, n in now.media_types.items() if not lanes_for(kind, runtime.pipeline.lanes)}
     figures = DemoFigures(unrouted=unrouted, skipped=now.skipped, problems=_problems(now))
     for name, lane in now.lanes.items():
         dead = sum(lane.dead_letters.values())
         figures.lanes[name] = LaneFigures(lane.objects + dead, lane.rows_milvus or 0, dead)
-    run = runtime.ledger.runs.get(run_id)
-    if run is None:
-        figures.problems.append(f"the ledger knows no run {run_id}")
-        return figures
-    if run.state != "succeeded":
-        figures.problems.append(f"the ledger says that the run {run.state}")
-    for totals in run.totals():
+    runs = [runtime.ledger.runs.get(run_id) for run_id in run_ids]
+    if runs[-1] is None or runs[-1].state != "succeeded":
+        figures.problems.append(f"the ledger does not know {run_ids[-1]} as a run that succeeded")
+    for totals in (totals for run in runs if run is not None for totals in run.totals()):
         if totals.lane in figures.lanes:
             lane_figures = figures.lanes[totals.lane]
             lane_figures.chunks += totals.counts.get("chunks", 0)
@@ -66,7 +69,7 @@ def read_figures(runtime: Runtime, run_id: str) -> DemoFigures:
 
 def show_figures(figures: DemoFigures, console: Console) -> None:
     """The table, and what no lane took."""
-    title = "Objects, vectors and dead letters there are; chunks embedded and reused by this run"
+    title = "Objects, vectors, dead letters: there are; the other figures: of this run"
     table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("lane", no_wrap=True)
     for column in ("objects", "chunks", "vectors", "reused", "dead\nletters", "model\ncalls", "seconds"):
