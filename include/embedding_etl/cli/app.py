@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -188,7 +188,7 @@ def upgrade() -> None:
     console.print("The ledger is up to date.")
 
 
-def _show(document: object, as_json: bool, show_tables) -> None:  # type: ignore[no-untyped-def]
+def _show(document: object, as_json: bool, show_tables: Callable[[], None]) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
     else:

@@ -1,6 +1,6 @@
 """embed: turn one shard's objects into vectors in the embedding store. Milvus is not touched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ from include.embedding_etl.run_files import RunFiles, parse_shard
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.shard_files import EmbeddedObject, read_lease, read_work
 from include.embedding_etl.stage_figures import Figures, stage
-from include.embedding_etl.types import ObjectRecord
+from include.embedding_etl.types import Chunk, ObjectRecord, Vectors
 from include.embedding_etl.vector_assembly import ObjectEmbedded, VectorAssembly
 
 DECODERS = 2
@@ -120,7 +120,7 @@ class _LazyEmbedder:
         self._load = load
         self._loaded: Embedder | None = None
 
-    def embed(self, chunks):  # type: ignore[no-untyped-def]
+    def embed(self, chunks: Sequence[Chunk]) -> Vectors:
         """As the loaded model does."""
         if self._loaded is None:
             self._loaded = self._load()
