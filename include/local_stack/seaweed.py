@@ -71,6 +71,14 @@ def seaweed_component(configuration: StackConfiguration) -> Component:
     )
 
 
+def remove_sockets(configuration: StackConfiguration) -> None:
+    """Remove the sockets that SeaweedFS puts into /tmp, named by its ports, and leaves there when it is killed."""
+    numbers = {str(configuration.ports[name].number) for name in _PORTS}
+    for socket in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 - its choice, and not configurable
+        if socket.stem.rpartition("-")[2] in numbers:
+            socket.unlink(missing_ok=True)
+
+
 def _keys_document(configuration: StackConfiguration) -> str:
     identity = {
         "name": "demo",

@@ -21,7 +21,7 @@ from include.local_stack.process import (
     start,
     stop,
 )
-from include.local_stack.seaweed import seaweed_component
+from include.local_stack.seaweed import remove_sockets, seaweed_component
 
 Say = Callable[[str], None]
 START_TIMEOUT_S = 180.0
@@ -112,7 +112,9 @@ def stop_stack(configuration: StackConfiguration) -> list[int]:
     everything = {component.name: component.stop_timeout_s for component in components(configuration)}
     stores = {name: everything.pop(name) for name in STORES}
     ended = stop(configuration.paths, everything) + stop(configuration.paths, stores)
-    return sorted({*ended, *kill_leftovers(configuration.paths)})
+    ended += kill_leftovers(configuration.paths)
+    remove_sockets(configuration)
+    return sorted(set(ended))
 
 
 def stack_status(configuration: StackConfiguration) -> list[ComponentStatus]:

@@ -137,5 +137,6 @@ def test_down_leaves_no_process_and_no_port_taken(used):
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
     assert all(is_free(port.number) for component in components(configuration) for port in component.ports)
     assert all(entry.pid is None and not entry.healthy for entry in stack_status(configuration))
+    assert not any(list(Path("/tmp").glob(f"seaweedfs-*-{port.number}.sock")) for port in configuration.ports.values())
     assert stop_stack(configuration) == []
     assert Path(configuration.paths.env_file).exists()
