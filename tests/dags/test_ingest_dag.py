@@ -60,7 +60,7 @@ def test_the_dag_reads_like_the_data_flow(airflow_environment: dict[str, str], p
         "identify": ["text.route"],
         "text.route": ["text.shard.embed"],
         "text.shard.embed": ["text.shard.sync"],
-        "text.shard.sync": ["purge"],
+        "text.shard.sync": ["purge", "report"],
         "purge": ["report"],
         "report": [],
     }
