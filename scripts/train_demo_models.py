@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(MODELS):
         parser.error(f"there is no model {', '.join(sorted(unknown))}; there are {' and '.join(MODELS)}")
-    # Measured: with matrices this small a second thread mostly waits, at three times the processor time for a step.
+    # On a busy machine a second thread mostly waited: a step took two to three times the processor time.
     torch.set_num_threads(1)
     for name in arguments.names or MODELS:
         MODELS[name](arguments.into / name)
