@@ -47,9 +47,9 @@ CLIPS = Card(
     "nearest clip, among those of other combinations, shares this attribute. It must differ in something: with exactly "
     "the intended likeness, motion would reach 0.99, shape 0.95, background 0.36, colour 0.33. `motion`, `shape`, …: "
     "another drawing of the same combination is nearer than one that differs in this attribute alone. Chance is not "
-    "the whole comparison here: after two steps of training the same figures were motion 0.67, shape 0.68, colour 0.90, "
-    "background 1.00, and the same motion first in 0.14, the same shape in 0.17, the same colour in 0.60, the same "
-    "background in 0.99.",
+    "the whole comparison here: after two steps of training the same figures were motion 0.67, shape 0.68, colour "
+    "0.90, background 1.00, and the same motion first in 0.14, the same shape in 0.17, the same colour in 0.60, the "
+    "same background in 0.99.",
 )
 CHANCE: Mapping[str, str] = {
     "recall@1": "1 in the number of scenes",
@@ -61,8 +61,8 @@ CHANCE: Mapping[str, str] = {
     "same motion first": "0.12",
 }
 _MEASURED = (
-    "Measured in fp32 through the embedders of this project. Earlier attempts were measured on the same drawings and the "
-    "recipe was changed after looking, so the figures are a little flattering."
+    "Measured in fp32 through the embedders of this project. Earlier attempts were measured on the same drawings and "
+    "the recipe was changed after looking, so the figures are a little flattering."
 )
 _COUNTS = ("scenes", "clips")
 
