@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from include.embedding_etl.converge import converge
-from include.embedding_etl.settings import Places
 from tests.fixtures_pipeline import Project
 
 LEASE_TTL_S = 2
@@ -69,14 +68,12 @@ def test_a_run_that_was_believed_dead_undoes_nothing_for_good(project: Project, 
     assert project.run().lanes["text"].figures["rows"] == 0
 
 
-def test_a_run_waits_for_nobody_who_is_alive(project: Project) -> None:
+def test_a_second_run_is_refused_while_the_first_may_still_be_alive(project: Project) -> None:
     project.put_many(2)
     assert project.run().green
     project.put("new.txt", "something new")
     frozen = start_frozen(project, "upsert")
     try:
-        places = Places(_env_file=None, lease_ttl_s=LEASE_TTL_S)
-        assert places.lease_ttl_s == LEASE_TTL_S
         with project.open() as runtime:
             refused = converge(runtime, "second")
         assert not refused.green

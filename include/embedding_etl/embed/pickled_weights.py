@@ -1,12 +1,8 @@
 """Old checkpoints exist only as pickles. They become safetensors once, while they are pulled, and never run code."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from include.embedding_etl.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 PICKLE = "pytorch_model.bin"
 
