@@ -13,8 +13,8 @@ from bench.measure import print_figure, require
 from bench.texts import make_texts
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.precision import bf16_pays_for
+from include.embedding_etl.lane_collection import ensure_live
 from include.embedding_etl.ledger.records import RunRecord
-from include.embedding_etl.live_collection import ensure_live
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
 from include.embedding_etl.stages.embed import embed
@@ -38,7 +38,7 @@ def main() -> None:
         )  # imports, not the stage's cost
         scan(runtime, "bench")
         identify(runtime, "bench")
-        (shard,) = route(runtime, "bench", "text")
+        (shard,) = route(runtime, "bench", live)
         started = time.perf_counter()
         figures = embed(runtime, "bench", shard)
         stage_s = time.perf_counter() - started

@@ -3,29 +3,19 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import DAG, Asset, Param, task, task_group
 
-from include.embedding_etl import steps
-from include.embedding_etl.errors import ConfigError, IntegrityError, PoisonObject, TransientError
-from include.embedding_etl.settings import PipelineSettings, Places, load_pipeline, pipeline_files
+from include.embedding_etl.settings import PipelineSettings
+from include.embedding_etl.steps import ingest as steps
+from include.embedding_etl.steps.dag_defaults import default_args, valid_pipelines
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions._internal.node import DAGNode
 
-RETRY_POLICY = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(exception=TransientError, action=RetryAction.RETRY, reason="a server had a bad moment"),
-        RetryRule(
-            exception=[ConfigError, IntegrityError, PoisonObject],
-            action=RetryAction.FAIL,
-            reason="trying again cannot help: a person has to look",
-        ),
-    ]
-)
-
 
 def ingest_dag(pipeline: PipelineSettings) -> DAG:
-    """Scan → identify → per lane: route → shards of embed → sync; then purge → report."""
+    """Plan → wait_for_turn → scan → identify → per lane: route → shards of embed → sync; then purge → report."""
     name = pipeline.name
     with DAG(
         dag_id=f"ingest__{name}",
@@ -35,9 +25,15 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
         schedule=pipeline.schedule,
         start_date=datetime(2024, 1, 1),
         catchup=False,
-        max_active_runs=1,  # two runs on one collection would only wait for each other's lease
+        max_active_runs=2,  # one that waits for a person, and one at work: see wait_for_turn
         tags=["embedding-etl", "ingest", *pipeline.tags],
         params={
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Only say what a run would do and cost: see the log of the task `plan`. Changes nothing.",
+            ),
             "rewrite": Param(
                 [],
                 type="array",
@@ -51,26 +47,33 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
                 type="integer",
                 minimum=0,
                 title="Approved deletions",
-                description="Up to how many objects may vanish at once. A run that was refused says the number.",
+                description="Up to how many objects may vanish at once without the run asking anybody.",
             ),
         },
-        default_args={
-            "owner": pipeline.owner,
-            "retries": 5,  # 10 s, 20 s, 40 s …: longer than the lease of a run whose machine died
-            "retry_delay": timedelta(seconds=10),
-            "retry_exponential_backoff": True,
-            "max_retry_delay": timedelta(minutes=5),
-            "retry_policy": RETRY_POLICY,
-        },
+        default_args=default_args(pipeline.owner),
+        user_defined_macros={"deletes_question": steps.deletes_question},
     ) as dag:
-        identified = task(steps.scan)(name) >> task(steps.identify)(name)
+        planned = task.short_circuit(steps.plan)(name)
+        turn = task.sensor(mode="reschedule", poke_interval=15, timeout=24 * 3600)(steps.wait_for_turn)(name)
+        identified = planned >> turn >> task(steps.scan)(name) >> task(steps.identify)(name)
         lanes = [lane_group(pipeline, lane) for lane in pipeline.lanes]
         # A lane without work is skipped, which is fine; a lane that failed keeps anything from being deleted.
+        weighed = task.branch(trigger_rule="none_failed")(steps.weigh_deletes)(name)
+        asked = HITLOperator(
+            task_id="approve_deletes",
+            subject=f"{name}: delete the rows of objects that vanished?",
+            body=f"{{{{ deletes_question({name!r}) }}}}",
+            options=[steps.KEEP_ROWS, steps.DELETE_ROWS],
+            defaults=steps.KEEP_ROWS,
+            response_timeout=timedelta(hours=pipeline.thresholds.ask_about_deletes_h or 1),
+            retries=0,  # asking again is the next run's business
+        )
         purged = task(trigger_rule="none_failed")(steps.purge)(name)
         # The last task must run and must raise: it is what makes a run green or red.
         assets = [asset(pipeline, lane) for lane in pipeline.lanes]
         reported = task(trigger_rule="all_done", outlets=assets)(steps.report)(name)
-        identified >> lanes >> purged >> reported
+        identified >> lanes >> weighed >> asked >> purged >> reported
+        weighed >> purged
         # Straight from the lanes too: when one has failed, purge ends at once, while the others are still at work.
         lanes >> reported
     return dag
@@ -115,9 +118,5 @@ agree; the log of `report` says what does not. Objects that cannot be processed 
 """
 
 
-for file in pipeline_files(Places().pipelines_dir):
-    try:
-        settings = load_pipeline(file)
-    except ConfigError:
-        continue  # dags/broken_pipelines.py shows it as an import error
+for settings in valid_pipelines():
     globals()[f"ingest__{settings.name}"] = ingest_dag(settings)

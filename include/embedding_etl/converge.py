@@ -8,14 +8,16 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.lane_collection import LaneCollection, ensure_live
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.stages.embed import embed
 from include.embedding_etl.stages.identify import identify
-from include.embedding_etl.stages.purge import purge
+from include.embedding_etl.stages.purge import purge, purge_collection
 from include.embedding_etl.stages.report import Report, report
-from include.embedding_etl.stages.route import route
+from include.embedding_etl.stages.route import route, route_rewrite
 from include.embedding_etl.stages.scan import scan
 from include.embedding_etl.stages.sync import sync
+from include.embedding_etl.turn import give_turn_back, take_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,14 @@ def converge(
         tell: Called with one short line before each step, for progress.
     Returns:
         The report; it says whether the run is green. A stage that failed is named in its problems.
+    Raises:
+        TransientError: another run of the pipeline is at work.
     """
     request = request or Request()
     failures: list[str] = []
+    take_turn(runtime, run_id)
     try:
-        tell(f"scan: listing {runtime.pipeline.source.uri}")
-        scan(runtime, run_id)
-        tell("identify: looking at what is new or changed")
-        identify(runtime, run_id)
+        look_at_source(runtime, run_id, tell)
         for lane in runtime.pipeline.lanes:
             _converge_lane(runtime, run_id, lane, request, failures, tell)
         if not failures:
@@ -52,9 +54,36 @@ def converge(
         failures.append(str(error))
     except BaseException:
         runtime.ledger.runs.finish(run_id, "failed")
+        give_turn_back(runtime, run_id)
         raise
     tell("report: counting storage, ledger and Milvus")
     return report(runtime, run_id, failures)
+
+
+def look_at_source(runtime: Runtime, run_id: str, tell: Callable[[str], None]) -> None:
+    """Bring ledger.objects up to what the source holds now."""
+    tell(f"scan: listing {runtime.pipeline.source.uri}")
+    scan(runtime, run_id)
+    tell("identify: looking at what is new or changed")
+    identify(runtime, run_id)
+
+
+def converge_collection(
+    runtime: Runtime,
+    run_id: str,
+    collection: LaneCollection,
+    tell: Callable[[str], None],
+    first_shard: int = 0,
+) -> None:
+    """Make one collection equal to ledger.objects, deletions included: a candidate, or one that was retired.
+
+    Raises:
+        EmbeddingEtlError: as the stages.
+    """
+    tell(f"route {collection.name}: comparing with what is in it")
+    _work_off(runtime, run_id, route(runtime, run_id, collection, first_shard), tell)
+    tell(f"purge {collection.name}")
+    purge_collection(runtime, run_id, collection, first_shard)
 
 
 def _converge_lane(
@@ -63,10 +92,15 @@ def _converge_lane(
     """One lane's failure does not keep the others from being done; it keeps the run from deleting anything."""
     try:
         tell(f"route {lane}: comparing with what is indexed")
-        for reference in route(runtime, run_id, lane, request.rewrite):
-            tell(f"embed {reference}")
-            embed(runtime, run_id, reference)
-            tell(f"sync {reference}")
-            sync(runtime, run_id, reference)
+        cut = route_rewrite if lane in request.rewrite else route
+        _work_off(runtime, run_id, cut(runtime, run_id, ensure_live(runtime, lane)), tell)
     except EmbeddingEtlError as error:
         failures.append(f"lane {lane}: {error}")
+
+
+def _work_off(runtime: Runtime, run_id: str, references: list[str], tell: Callable[[str], None]) -> None:
+    for reference in references:
+        tell(f"embed {reference}")
+        embed(runtime, run_id, reference)
+        tell(f"sync {reference}")
+        sync(runtime, run_id, reference)

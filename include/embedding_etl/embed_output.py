@@ -12,8 +12,8 @@ from typing import Self
 from include.embedding_etl.embedding_store import Embedding, write_embeddings
 from include.embedding_etl.errors import PoisonObject
 from include.embedding_etl.failpoints import durable_write
+from include.embedding_etl.lane_collection import LaneCollection
 from include.embedding_etl.ledger.records import Lease, Letter
-from include.embedding_etl.live_collection import LiveCollection
 from include.embedding_etl.run_files import RunFiles
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.shard_files import EMBEDDED, EmbeddedObject, embedded_batch, lease_metadata
@@ -29,12 +29,13 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
     """Collects outcomes and writes them in batches. The list for sync appears when all ended well."""
 
     def __init__(
-        self, runtime: Runtime, live: LiveCollection, lease: Lease, run_id: str, reference: str, figures: Figures
+        self, runtime: Runtime, collection: LaneCollection, lease: Lease, run_id: str, reference: str, figures: Figures
     ) -> None:
         self.on_stored: Callable[[str], None] = lambda _: None
         self._runtime = runtime
-        self._live = live
+        self._collection = collection
         self._run_id = run_id
+        self._reference = reference
         self._figures = figures
         self._buffer: list[tuple[ObjectRecord, Embedding]] = []
         self._buffered_bytes = 0
@@ -74,17 +75,18 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
     def add_failed(self, record: ObjectRecord, error: PoisonObject) -> None:
         """The object becomes a dead letter; the shard goes on."""
         self._failed[record.content_hash] = error
-        letter = Letter(record.key, record.etag, error.stage, error.error_class, error.message, self._run_id)
+        task = f"embed {self._reference}"
+        letter = Letter(record.key, record.etag, error.stage, error.error_class, error.message, self._run_id, task)
         with durable_write("dead_letters"):
             self._runtime.ledger.dead_letters.record(
-                self._runtime.pipeline.name, self._live.lane, self._live.fingerprint, [letter]
+                self._runtime.pipeline.name, self._collection.lane, self._collection.fingerprint, [letter]
             )
         self._figures["dead_letters"] += 1
 
     def add_waiting(self, records: Sequence[ObjectRecord]) -> None:
         """Objects whose content another object of the shard brought: they share its outcome. Call after `flush`."""
         hashes = sorted({record.content_hash for record in records})
-        known = self._runtime.ledger.vectors.known(self._live.fingerprint, hashes)
+        known = self._runtime.ledger.vectors.known(self._collection.fingerprint, hashes)
         for record in records:
             if record.content_hash in known:
                 file = known[record.content_hash]
@@ -97,10 +99,13 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
         self._flushed_at = time.monotonic()
         if not self._buffer:
             return
-        runtime, fingerprint = self._runtime, self._live.fingerprint
+        runtime, fingerprint = self._runtime, self._collection.fingerprint
         with durable_write("store_file"):
             path = write_embeddings(
-                runtime.state, fingerprint, self._live.info.dimension, [embedding for _, embedding in self._buffer]
+                runtime.state,
+                fingerprint,
+                self._collection.info.dimension,
+                [embedding for _, embedding in self._buffer],
             )
         with durable_write("store_commit"):
             runtime.ledger.vectors.put(

@@ -1,23 +1,23 @@
-"""What a lane's collection needs, straight from the ledger. Route, purge, report and plan all ask this one question."""
+"""What a collection needs, straight from the ledger. Route, purge, report and plan all ask this one question."""
 
 from collections.abc import Iterator
 from contextlib import closing
 
 from include.embedding_etl.diff import Change, decide_changes
+from include.embedding_etl.lane_collection import LaneCollection
 from include.embedding_etl.ledger.records import DeadLetter
 from include.embedding_etl.routing import lanes_for
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import ObjectRecord
 
 
-def lane_changes(runtime: Runtime, lane: str, collection: str, fingerprint: str) -> Iterator[Change]:
-    """One decision per object that the lane has or should have, in key order, with flat memory."""
-    ledger, pipeline = runtime.ledger, runtime.pipeline
-    letters = LetterCursor(ledger.dead_letters.open_for(pipeline.name, lane), fingerprint)
-    with closing(letters):
+def lane_changes(runtime: Runtime, collection: LaneCollection) -> Iterator[Change]:
+    """One decision per object that the collection has or should have, in key order, with flat memory."""
+    ledger, pipeline, lane = runtime.ledger, runtime.pipeline, collection.lane
+    with closing(LetterCursor(ledger.dead_letters.open_for(pipeline.name, lane, collection.fingerprint))) as letters:
         yield from decide_changes(
             ledger.objects.stream(pipeline.name),
-            ledger.entries.stream(collection) if collection else iter(()),
+            ledger.entries.stream(collection.name),
             lambda record: accepts(runtime, lane, record),
             letters.holds,
         )
@@ -29,15 +29,14 @@ def accepts(runtime: Runtime, lane: str, record: ObjectRecord) -> bool:
 
 
 class LetterCursor:
-    """Open dead letters, read in step with records that ascend by key.
+    """Open dead letters of one fingerprint, read in step with records that ascend by key.
 
     A letter holds an object back only for the version and the fingerprint it was written for: a changed object or a
-    new model is tried again without anybody's doing, and so is a letter whose attempts a person has reset.
+    new model is tried again without anybody's doing, and so is one whose attempts a person has reset.
     """
 
-    def __init__(self, letters: Iterator[DeadLetter], fingerprint: str) -> None:
+    def __init__(self, letters: Iterator[DeadLetter]) -> None:
         self._letters = letters
-        self._fingerprint = fingerprint
         self._next: DeadLetter | None = next(letters, None)
 
     def holds(self, record: ObjectRecord) -> bool:
@@ -45,13 +44,7 @@ class LetterCursor:
         while self._next is not None and self._next.key < record.key:
             self._next = next(self._letters, None)
         letter = self._next
-        return (
-            letter is not None
-            and letter.key == record.key
-            and letter.version == record.etag
-            and letter.fingerprint == self._fingerprint
-            and letter.attempts > 0
-        )
+        return letter is not None and letter.key == record.key and letter.version == record.etag and letter.attempts > 0
 
     def close(self) -> None:
         """Let go of the underlying query."""

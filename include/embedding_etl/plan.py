@@ -14,7 +14,7 @@ from include.embedding_etl.diff import Action, decide_changes, merge
 from include.embedding_etl.embed.fingerprint import fingerprint
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.lane_changes import LetterCursor, accepts
-from include.embedding_etl.live_collection import find_live
+from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.routing import KeyFilter
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import Places
@@ -55,6 +55,13 @@ class Plan:
     def to_json(self) -> dict[str, JsonValue]:
         """Plain values, for `--json`."""
         return asdict(self)
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """The counts of each lane."""
+        return {
+            lane: {name: value for name, value in asdict(figures).items() if isinstance(value, int)}
+            for lane, figures in self.lanes.items()
+        }
 
 
 @contextmanager
@@ -115,7 +122,7 @@ def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
     )
     result = LanePlan(differs=live.differs if live else ())
     gone = {record.content_hash for record in read_work(state, RECORDS) if record.vanished and record.content_hash}
-    letters = LetterCursor(runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane), digest)
+    letters = LetterCursor(runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane, digest))
     entries = runtime.ledger.entries.stream(live.name) if live else iter(())
     with closing(letters):
         changes = decide_changes(
@@ -140,3 +147,13 @@ def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
             else:
                 result.unchanged += 1
     return result
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan as lines for a log."""
+    lines = [f"{plan.pipeline}: a run would, for {plan.objects} objects ({plan.bytes} bytes) in storage:"]
+    lines += [
+        f"  {lane}: " + ", ".join(f"{value} {name}" for name, value in figures.items())
+        for lane, figures in plan.summary().items()
+    ]
+    return [*lines, "Nothing was changed."]

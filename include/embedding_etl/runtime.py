@@ -1,5 +1,6 @@
 """The opened parts of one pipeline: ledger, state, source, vector store. Each is opened when it is first needed."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from include.embedding_etl.errors import TransientError
 from include.embedding_etl.ledger import Ledger
 from include.embedding_etl.ledger.records import Lease
 from include.embedding_etl.settings import PipelineSettings, Places
@@ -37,6 +39,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         milvus: The address from a connection; None = that of `places`.
         open_store: How to connect to the vector store; tests put in a fake.
         one_process: The whole run lives in this process, so its leases die with it.
+        has_ended: Whether a run that holds a lease is known to be over, so that nobody need wait for it.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class Runtime(AbstractContextManager["Runtime"]):
         milvus: MilvusAddress | None = None,
         open_store: Callable[[MilvusAddress], VectorStore] | None = None,
         one_process: bool = False,
+        has_ended: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.pipeline = pipeline
         self.places = places
         self.milvus = milvus or MilvusAddress(places.milvus_uri, places.milvus_token, places.milvus_database)
         self._credentials = credentials
         self._one_process = one_process
+        self._has_ended = has_ended
         self._open_store = open_store or _connect
         self._opened = ExitStack()
 
@@ -78,14 +83,40 @@ class Runtime(AbstractContextManager["Runtime"]):
         self._opened.callback(store.close)
         return store
 
-    def lease(self, collection: str, run_id: str) -> Lease:
+    @property
+    def turn(self) -> str:
+        """The lease of the pipeline's ingestion: two runs of it at once would only wait for each other."""
+        return f"ingestion of {self.pipeline.name}"
+
+    @property
+    def listing(self) -> str:
+        """The lease of bringing ledger.objects up to a listing, which reindexes do too."""
+        return f"listing of {self.pipeline.name}"
+
+    def lease(self, name: str, run_id: str, wait_s: float = 0.0, ttl_s: float | None = None) -> Lease:
         """Take or renew the run's right to write to a collection. The new token fences off older writers.
 
+        Args:
+            name: A collection's real name, `turn` or `listing`.
+            run_id: Who asks.
+            wait_s: How long to ask again and again before giving up.
+            ttl_s: For how long it is held if the run shows no life; None = `places.lease_ttl_s`.
         Raises:
             TransientError: another run has it.
         """
-        ttl_s = self.places.lease_ttl_s
-        return self.ledger.leases.acquire(collection, run_id, ttl_s, bound_to_process=self._one_process)
+        ttl_s, until = ttl_s or self.places.lease_ttl_s, time.monotonic() + wait_s
+        bound, ended = self._one_process, set[str]()
+        while True:
+            try:
+                return self.ledger.leases.acquire(name, run_id, ttl_s, bound_to_process=bound, instead_of=ended)
+            except TransientError:
+                holder = self.ledger.leases.find(name)
+                if holder is not None and holder.owner not in ended and self._has_ended(holder.owner):
+                    ended.add(holder.owner)
+                    continue
+                if time.monotonic() > until:
+                    raise
+            time.sleep(min(1.0, wait_s / 10))
 
     def __enter__(self) -> Self:
         return self

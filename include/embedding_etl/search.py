@@ -8,7 +8,7 @@ from pathlib import Path
 from include.embedding_etl.decoding.process import DecoderPool
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.errors import ConfigError, PoisonObject
-from include.embedding_etl.live_collection import LiveCollection, find_live
+from include.embedding_etl.lane_collection import LaneCollection, find_live
 from include.embedding_etl.media_types import modality, sniff_stream
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import Chunk, Hit, Modality
@@ -68,7 +68,7 @@ def query_modality(file: Path) -> Modality:
     return found
 
 
-def _live(runtime: Runtime, lane: str) -> LiveCollection:
+def _live(runtime: Runtime, lane: str) -> LaneCollection:
     if lane not in runtime.pipeline.lanes:
         known = ", ".join(runtime.pipeline.lanes)
         raise ConfigError(f"pipeline {runtime.pipeline.name} has no lane {lane!r}; it has: {known}")
@@ -78,14 +78,14 @@ def _live(runtime: Runtime, lane: str) -> LiveCollection:
     return live
 
 
-def _text_chunk(live: LiveCollection, text: str) -> Chunk:
+def _text_chunk(live: LaneCollection, text: str) -> Chunk:
     _require(live, "text")
     if not text.strip():
         raise ConfigError("the query is empty; write a sentence")
     return Chunk(0, 0, len(text), text)
 
 
-def _file_chunk(runtime: Runtime, live: LiveCollection, file: Path) -> Chunk:
+def _file_chunk(runtime: Runtime, live: LaneCollection, file: Path) -> Chunk:
     """The first chunk of the file: the first page, the picture, the first window of sound, the first span of film."""
     _require(live, query_modality(file))
     with ExitStack() as opened:
@@ -101,7 +101,7 @@ def _file_chunk(runtime: Runtime, live: LiveCollection, file: Path) -> Chunk:
             raise ConfigError(f"{file}: {error.message}") from error
 
 
-def _require(live: LiveCollection, wanted: Modality) -> None:
+def _require(live: LaneCollection, wanted: Modality) -> None:
     if wanted not in live.info.input.modalities:
         allowed = " or ".join(live.info.input.modalities)
         raise ConfigError(

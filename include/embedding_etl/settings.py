@@ -115,6 +115,15 @@ class ThresholdSettings(_Strict):
     max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1  # open dead letters / routed objects
     max_delete_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     min_delete_objects: Annotated[int, Field(ge=0)] = 50  # up to this many deletions never need a person
+    ask_about_deletes_h: Annotated[float, Field(ge=0)] = 24.0  # how long Airflow waits for an answer; 0 = do not ask
+    max_audit_faults: Annotated[int, Field(ge=0)] = 0  # more than this and the audit's run is red
+
+
+class RetentionSettings(_Strict):
+    """How long things stay that nobody needs for being right. The audit DAG clears up."""
+
+    keep_vectors_days: Annotated[float, Field(ge=0)] = 30.0  # of fingerprints that no collection uses any more
+    keep_run_files_days: Annotated[float, Field(ge=0)] = 7.0  # snapshots and shard files
 
 
 class ShardSettings(_Strict):
@@ -146,6 +155,7 @@ class PipelineSettings(_Strict):
     lanes: Annotated[dict[Annotated[str, Field(pattern=LANE_NAME)], LaneSettings], Field(min_length=1)]
     limits: Limits = Limits()
     thresholds: ThresholdSettings = ThresholdSettings()
+    retention: RetentionSettings = RetentionSettings()
     shards: ShardSettings = ShardSettings()
     pools: PoolSettings = PoolSettings()
 

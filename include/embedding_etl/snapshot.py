@@ -47,10 +47,16 @@ class Snapshot:
     bytes: int
     complete: bool
     resorted: bool  # the store does not list in UTF-8 byte order
+    token: int = 0  # of the lease it was listed under: a later listing has a greater one
 
 
 def write_snapshot(
-    state: StateStore, path: str, source_uri: str, listing: Iterable[ListedObject], accept: Callable[[str], bool]
+    state: StateStore,
+    path: str,
+    source_uri: str,
+    listing: Iterable[ListedObject],
+    accept: Callable[[str], bool],
+    token: int = 0,
 ) -> Snapshot:
     """Consume a listing to its end and keep it.
 
@@ -60,6 +66,7 @@ def write_snapshot(
         source_uri: Recorded in the file.
         listing: In any order; whatever it raises passes through, and no file is left.
         accept: Whether a key belongs to the pipeline; the others are not recorded.
+        token: Of the lease that the listing is made under.
     Raises:
         IntegrityError: a key was listed twice.
         TransientError: no room for the temporary file, or the state's place did not take the snapshot.
@@ -74,7 +81,9 @@ def write_snapshot(
             for batch in _without_duplicates(batches, source_uri):
                 writer.write(batch)
                 size_bytes += batch.column("size_bytes").to_numpy().sum().item()
-            snapshot = Snapshot(path, source_uri, writer.rows, size_bytes, complete=True, resorted=resorted)
+            snapshot = Snapshot(
+                path, source_uri, writer.rows, size_bytes, complete=True, resorted=resorted, token=token
+            )
             writer.set_metadata({_METADATA_KEY: json.dumps(_facts(snapshot))})
     return snapshot
 
@@ -128,6 +137,7 @@ def _facts(snapshot: Snapshot) -> dict[str, str | int | bool]:
         "bytes": snapshot.bytes,
         "complete": snapshot.complete,
         "resorted": snapshot.resorted,
+        "token": snapshot.token,
     }
 
 

@@ -1,12 +1,17 @@
-"""Every stage writes its own figures into the ledger: counts, seconds, and seconds spent in the model."""
+"""Every stage writes its own figures into the ledger: counts, seconds, and seconds spent in the model.
+
+While a stage of an ingestion works, it keeps the pipeline's turn, so that the next run waits for it.
+"""
 
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import structlog
 
+from include.embedding_etl.ledger import Heartbeat
 from include.embedding_etl.runtime import Runtime
 
 log = structlog.get_logger()
@@ -24,8 +29,18 @@ def stage(runtime: Runtime, run_id: str, name: str, lane: str = "", shard: int =
     figures = Figures()
     started = time.perf_counter()
     try:
-        yield figures
+        with _keep_turn(runtime, run_id):
+            yield figures
     finally:
         duration_s = time.perf_counter() - started
         runtime.ledger.runs.add_stage(run_id, name, dict(figures), duration_s, figures.model_s, lane=lane, shard=shard)
         log.info("stage ended", stage=name, lane=lane, shard=shard, duration_s=round(duration_s, 2), **figures)
+
+
+def _keep_turn(runtime: Runtime, run_id: str) -> AbstractContextManager[object]:
+    lease = runtime.ledger.leases.find(runtime.turn)
+    if lease is None or lease.owner != run_id:
+        return nullcontext()
+    lease = replace(lease, ttl_s=runtime.places.lease_ttl_s)
+    runtime.ledger.leases.extend(lease)
+    return Heartbeat(runtime.ledger, lease)

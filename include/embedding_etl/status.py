@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, field
 
 from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.ledger.records import RunRecord
-from include.embedding_etl.live_collection import find_live
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import JsonValue
 

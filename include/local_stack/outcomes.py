@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.ledger.records import DeadLetter
-from include.embedding_etl.live_collection import find_live
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import Entry, ObjectRecord
 from include.local_stack.corpus.model import CorpusObject
@@ -23,7 +23,8 @@ def unexpected_outcomes(runtime: Runtime, objects: Sequence[CorpusObject]) -> li
     for lane in runtime.pipeline.lanes:
         live = find_live(runtime, lane)
         entries = runtime.ledger.entries.get_many(live.name, sorted(keys)) if live else {}
-        letters = {letter.key: letter for letter in runtime.ledger.dead_letters.open_for(name, lane)}
+        open_letters = runtime.ledger.dead_letters.open_for(name, lane, live.fingerprint) if live else ()
+        letters = {letter.key: letter for letter in open_letters}
         for item in objects:
             found, expected = _found(entries.get(item.key), letters.get(item.key)), _expected(item, lane)
             if found != expected:

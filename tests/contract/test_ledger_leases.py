@@ -63,7 +63,7 @@ def start_holder(ledger: Ledger, ledger_url: str) -> Iterator[Start]:
 
 def test_a_second_owner_is_told_who_holds_it_and_until_when(ledger: Ledger) -> None:
     ledger.leases.acquire("c", "run-1")
-    with pytest.raises(TransientError, match=r"c is being written by run-1 .* until 20\d\d-"):
+    with pytest.raises(TransientError, match=r"c is held by run-1 .* until 20\d\d-"):
         ledger.leases.acquire("c", "run-2")
 
 

@@ -56,18 +56,22 @@ def test_parsing_is_light(airflow_environment: dict[str, str], project: Project)
 def test_the_dag_reads_like_the_data_flow(airflow_environment: dict[str, str], project: Project) -> None:
     dag = parse(airflow_environment, project)["dags"][f"ingest__{project.name}"]
     assert dag["tasks"] == {
+        "plan": ["wait_for_turn"],
+        "wait_for_turn": ["scan"],
         "scan": ["identify"],
         "identify": ["text.route"],
         "text.route": ["text.shard.embed"],
         "text.shard.embed": ["text.shard.sync"],
-        "text.shard.sync": ["purge", "report"],
+        "text.shard.sync": ["report", "weigh_deletes"],
+        "weigh_deletes": ["approve_deletes", "purge"],
+        "approve_deletes": ["purge"],
         "purge": ["report"],
         "report": [],
     }
     assert dag["rules"]["report"] == "all_done"
     assert dag["rules"]["purge"] == "none_failed"
     assert dag["outlets"] == [project.alias]
-    assert dag["max_active_runs"] == 1
+    assert dag["max_active_runs"] == 2  # one may wait for a person
     assert dag["owner"] == "embedding-etl"
     assert {"embedding-etl", "ingest"} <= set(dag["tags"])
     assert project.alias in dag["doc"]
@@ -154,7 +158,7 @@ def test_only_transient_errors_are_retried(
 ) -> None:
     script = f"""
 import sys
-from dags.ingest import RETRY_POLICY
+from include.embedding_etl.steps.dag_defaults import RETRY_POLICY
 from include.embedding_etl import errors
 arguments = ("k", "s", "c", "m") if "{error}" == "PoisonObject" else ("m",)
 decision = RETRY_POLICY.evaluate(errors.{error}(*arguments), 1, 3)

@@ -77,7 +77,7 @@ def test_a_second_run_is_refused_while_the_first_may_still_be_alive(project: Pro
         with project.open() as runtime:
             refused = converge(runtime, "second")
         assert not refused.green
-        assert "is being written by" in "\n".join(refused.problems)
+        assert "is held by" in "\n".join(refused.problems)
     finally:
         frozen.send_signal(signal.SIGCONT)
         frozen.communicate(timeout=60)

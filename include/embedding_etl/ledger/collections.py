@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.ledger.database import Database, Row, insert_into, now_ms
 from include.embedding_etl.ledger.records import CollectionRecord, CollectionState, Cutover
-from include.embedding_etl.ledger.tables import collections, cutovers
+from include.embedding_etl.ledger.tables import collections, cutovers, entries
 
 
 class Collections:
@@ -21,9 +21,18 @@ class Collections:
         )
         return found[0] if found else None
 
+    def get(self, name: str) -> CollectionRecord | None:
+        """One collection, also one that was dropped."""
+        found = self._select(collections.c.name == name)
+        return found[0] if found else None
+
     def of_pipeline(self, pipeline: str) -> list[CollectionRecord]:
-        """All collections of a pipeline, by lane, the oldest first."""
-        return self._select(collections.c.pipeline == pipeline)
+        """All collections of a pipeline that were not dropped, by lane, the oldest first."""
+        return self._select(collections.c.pipeline == pipeline, collections.c.dropped_at_ms.is_(None))
+
+    def of_fingerprint(self, fingerprint: str) -> list[CollectionRecord]:
+        """All collections of a fingerprint in any pipeline, dropped ones too."""
+        return self._select(collections.c.fingerprint == fingerprint)
 
     def add(self, record: CollectionRecord) -> None:
         """Record a collection; quietly succeeds where a retried task records the same one again.
@@ -57,24 +66,47 @@ class Collections:
             suffixes = [name.rpartition("_")[2] for name in connection.scalars(statement)]
         return max((int(suffix) for suffix in suffixes if suffix.isdecimal()), default=0) + 1
 
-    def set_state(self, name: str, state: CollectionState) -> None:
-        """Say what a collection is from now on.
+    def set_state(self, name: str, state: CollectionState, drop_after_ms: int | None = None) -> None:
+        """Say what a collection is from now on, and when it may be dropped.
 
         Raises:
             IntegrityError: there is no such collection, or the lane has another live one: see `cut_over`.
         """
         with self._database.writing() as connection:
-            _set_state(connection, name, state)
+            _set_state(connection, name, state, drop_after_ms)
 
-    def cut_over(self, alias: str, from_name: str | None, to_name: str, run_id: str) -> None:
+    def mark_dropped(self, name: str) -> None:
+        """It is gone from Milvus: forget what was believed about its rows, keep its history.
+
+        Raises:
+            IntegrityError: there is no such collection, or it is live.
+        """
+        with self._database.writing() as connection:
+            state = connection.scalar(sa.select(collections.c.state).where(collections.c.name == name))
+            if state not in ("candidate", "retired"):
+                raise IntegrityError(f"{name} is {state or 'not in the ledger'}: only candidates and retired ones go")
+            connection.execute(sa.delete(entries).where(entries.c.collection == name))
+            gone = {"state": "retired", "dropped_at_ms": now_ms()}
+            connection.execute(sa.update(collections).where(collections.c.name == name).values(**gone))
+
+    def cut_over(
+        self, alias: str, from_name: str | None, to_name: str, run_id: str, drop_after_ms: int | None = None
+    ) -> None:
         """Retire one collection and make another one live, in one transaction, and remember it.
+
+        Args:
+            alias: Which points at `to_name` by now.
+            from_name: None where there was none.
+            to_name: Live from now on.
+            run_id: Who did it.
+            drop_after_ms: Until when the retired one stays, for going back; None = until somebody drops it.
 
         Raises:
             IntegrityError: one of them is not recorded, or the lane's live collection is a third one.
         """
         with self._database.writing() as connection:
             if from_name is not None:
-                _set_state(connection, from_name, "retired")
+                _set_state(connection, from_name, "retired", drop_after_ms)
             _set_state(connection, to_name, "live")
             switch = {"alias": alias, "from_name": from_name, "to_name": to_name, "run_id": run_id, "at_ms": now_ms()}
             connection.execute(sa.insert(cutovers).values(switch))
@@ -94,15 +126,24 @@ class Collections:
             return [_record(row) for row in rows]
 
 
-def _set_state(connection: sa.Connection, name: str, state: CollectionState) -> None:
-    update = sa.update(collections).where(collections.c.name == name).values(state=state)
+def _set_state(connection: sa.Connection, name: str, state: CollectionState, drop_after_ms: int | None = None) -> None:
+    there = (collections.c.name == name, collections.c.dropped_at_ms.is_(None))
+    update = sa.update(collections).where(*there).values(state=state, drop_after_ms=drop_after_ms)
     if connection.execute(update).rowcount == 0:
-        raise IntegrityError(f"the ledger knows no collection {name}")
+        raise IntegrityError(f"the ledger knows no collection {name}, or it was dropped")
 
 
 def _record(row: Row) -> CollectionRecord:
     return CollectionRecord(
-        row.name, row.pipeline, row.lane, row.fingerprint, row.settings, row.state, row.created_at_ms
+        row.name,
+        row.pipeline,
+        row.lane,
+        row.fingerprint,
+        row.settings,
+        row.state,
+        row.created_at_ms,
+        row.drop_after_ms,
+        row.dropped_at_ms,
     )
 
 

@@ -29,11 +29,13 @@ _LETTER = sa.select(
     dead_letters.c.last_at_ms,
     dead_letters.c.resolved_at_ms,
     dead_letters.c.run_id,
+    dead_letters.c.task,
+    dead_letters.c.dismissed_at_ms,
 )
 
 
 class DeadLetters:
-    """The `dead_letters` table: at most one open letter per pipeline, lane and key."""
+    """The `dead_letters` table: at most one open letter per pipeline, lane, fingerprint and key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,7 +43,7 @@ class DeadLetters:
     def record(self, pipeline: str, lane: str, fingerprint: str, letters: Iterable[Letter]) -> None:
         """Open letters, or count another attempt where the same version failed with the same fingerprint before.
 
-        A letter about another version or fingerprint is resolved by its successor.
+        A letter about another version is resolved by its successor.
         """
         at = now_ms()
         rows = [
@@ -58,40 +60,53 @@ class DeadLetters:
                 "first_at_ms": at,
                 "last_at_ms": at,
                 "run_id": letter.run_id,
+                "task": letter.task,
             }
             for letter in letters
         ]
         overtaken = sa.update(dead_letters).where(
-            *_open_in(pipeline, lane),
+            *_open_in(pipeline, lane, fingerprint),
             dead_letters.c.key == sa.bindparam("failed_key"),
-            sa.or_(dead_letters.c.version != sa.bindparam("failed_version"), dead_letters.c.fingerprint != fingerprint),
+            dead_letters.c.version != sa.bindparam("failed_version"),
         )
         with self._database.writing() as connection:
             failed = [{"failed_key": row["key"], "failed_version": row["version"]} for row in rows]
             execute_many(connection, overtaken.values(resolved_at_ms=at), failed)
             insert = insert_into(connection, dead_letters)
             again = {
-                name: insert.excluded[name] for name in ("stage", "error_class", "message", "last_at_ms", "run_id")
+                name: insert.excluded[name]
+                for name in ("stage", "error_class", "message", "last_at_ms", "run_id", "task")
             }
             statement = insert.on_conflict_do_update(
-                index_elements=[dead_letters.c.pipeline, dead_letters.c.lane, dead_letters.c.key],
+                index_elements=[
+                    dead_letters.c.pipeline,
+                    dead_letters.c.lane,
+                    dead_letters.c.fingerprint,
+                    dead_letters.c.key,
+                ],
                 index_where=OPEN,
                 set_={**again, "attempts": dead_letters.c.attempts + 1},
             )
             execute_many(connection, statement, rows)
 
-    def resolve(self, pipeline: str, lane: str, keys: Iterable[str]) -> None:
-        """Close the open letters of objects that were processed, or are gone."""
+    def resolve(self, pipeline: str, lane: str, keys: Iterable[str], fingerprint: str | None = None) -> None:
+        """Close the open letters of objects that were processed with a fingerprint; without one, of any."""
         statement = sa.update(dead_letters).where(
-            *_open_in(pipeline, lane), dead_letters.c.key == sa.bindparam("solved_key")
+            *_open_in(pipeline, lane, fingerprint), dead_letters.c.key == sa.bindparam("solved_key")
         )
         with self._database.writing() as connection:
             solved = [{"solved_key": key} for key in keys]
             execute_many(connection, statement.values(resolved_at_ms=now_ms()), solved)
 
-    def open_for(self, pipeline: str, lane: str) -> Iterator[DeadLetter]:
-        """The open letters of a lane in UTF-8 byte order of their keys."""
-        rows = self._database.stream(_LETTER.where(*_open_in(pipeline, lane)), dead_letters.c.key)
+    def resolve_fingerprint(self, pipeline: str, lane: str, fingerprint: str) -> int:
+        """Close all open letters of a fingerprint that no collection is converged with any more."""
+        statement = sa.update(dead_letters).where(*_open_in(pipeline, lane, fingerprint))
+        with self._database.writing() as connection:
+            return connection.execute(statement.values(resolved_at_ms=now_ms())).rowcount
+
+    def open_for(self, pipeline: str, lane: str, fingerprint: str) -> Iterator[DeadLetter]:
+        """The open letters of a lane and fingerprint, dismissed ones too, in UTF-8 byte order of their keys."""
+        rows = self._database.stream(_LETTER.where(*_open_in(pipeline, lane, fingerprint)), dead_letters.c.key)
         return (DeadLetter(*row) for row in rows)
 
     def counts(self, pipeline: str) -> dict[str, dict[str, int]]:
@@ -149,8 +164,9 @@ class DeadLetters:
             return tuple(DeadLetter(*row) for row in rows)
 
 
-def _open_in(pipeline: str, lane: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (dead_letters.c.pipeline == pipeline, dead_letters.c.lane == lane, OPEN)
+def _open_in(pipeline: str, lane: str, fingerprint: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+    same = () if fingerprint is None else (dead_letters.c.fingerprint == fingerprint,)
+    return (dead_letters.c.pipeline == pipeline, dead_letters.c.lane == lane, *same, OPEN)
 
 
 def _filters(**values: str | None) -> Sequence[sa.ColumnElement[bool]]:

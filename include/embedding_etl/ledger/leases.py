@@ -1,7 +1,7 @@
 """One writer per collection: leases with a growing token, and the check that fences every ledger write."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,15 +25,25 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def acquire(self, collection: str, owner: str, ttl_s: float = 300, *, bound_to_process: bool = False) -> Lease:
+    def acquire(
+        self,
+        collection: str,
+        owner: str,
+        ttl_s: float = 300,
+        *,
+        bound_to_process: bool = False,
+        instead_of: Collection[str] = (),
+    ) -> Lease:
         """Take the right to write to a collection, with a greater token than anybody had before.
 
         Args:
-            collection: Real name of the collection; it need not exist yet.
+            collection: Real name of the collection; it need not exist yet. Other things that only one may do at a time
+                have leases too, under names that no collection can have.
             owner: Who asks, such as a run id. The same owner may acquire again: its earlier lease is superseded.
             ttl_s: For how long, unless extended.
             bound_to_process: The lease is worth nothing once this process has ended, so others need not wait for its
                 expiry. Say False where one owner is several processes.
+            instead_of: Owners of whom the caller knows that they have ended.
         Raises:
             TransientError: another live owner holds it; the message says who, and until when.
         """
@@ -47,7 +57,7 @@ class Leases:
             connection.execute(insert_into(connection, leases).values(**free, **nobody).on_conflict_do_nothing())
             holder = _locked(connection, collection)
             now = now_ms(connection)
-            if holder.owner not in (FREE, owner) and not _is_over(holder, now):
+            if holder.owner not in (FREE, owner, *instead_of) and not _is_over(holder, now):
                 raise TransientError(_held(holder))
             lease = Lease(collection, owner, holder.token + 1, now + round(ttl_s * 1000), ttl_s)
             connection.execute(
@@ -64,6 +74,21 @@ class Leases:
                 )
             )
         return lease
+
+    def find(self, collection: str) -> Lease | None:
+        """Who holds it, whether expired or not; None where it is free."""
+        statement = sa.select(leases.c.owner, leases.c.token, leases.c.expires_at_ms)
+        with self._database.reading() as connection:
+            found = connection.execute(
+                statement.where(leases.c.collection == collection, leases.c.owner != FREE)
+            ).first()
+        return Lease(collection, found.owner, found.token, found.expires_at_ms) if found is not None else None
+
+    def token(self, collection: str) -> int:
+        """The token of whoever had it last; 0 where nobody ever had."""
+        with self._database.reading() as connection:
+            statement = sa.select(leases.c.token).where(leases.c.collection == collection)
+            return connection.execute(statement).scalar_one_or_none() or 0
 
     def holds(self, lease: Lease) -> bool:
         """Whether nobody took the lease since. An expired lease that nobody wanted is still held."""
@@ -191,7 +216,7 @@ def _is_over(holder: Row, now: int) -> bool:
 def _held(holder: Row) -> str:
     until = datetime.fromtimestamp(holder.expires_at_ms / 1000, UTC)
     return (
-        f"{holder.collection} is being written by {holder.owner} (pid {holder.pid} on {holder.host.split()[0]}), "
+        f"{holder.collection} is held by {holder.owner} (pid {holder.pid} on {holder.host.split()[0]}), "
         f"whose lease lasts until {until:%Y-%m-%d %H:%M:%S} UTC unless extended: wait for it, or stop it"
     )
 

@@ -4,12 +4,14 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from include.embedding_etl.ledger.audits import Audits
 from include.embedding_etl.ledger.collections import Collections
 from include.embedding_etl.ledger.database import Database
 from include.embedding_etl.ledger.dead_letters import DeadLetters
 from include.embedding_etl.ledger.entries import Entries
 from include.embedding_etl.ledger.leases import Leases
 from include.embedding_etl.ledger.objects import Objects
+from include.embedding_etl.ledger.reindexes import Reindexes
 from include.embedding_etl.ledger.runs import Runs
 from include.embedding_etl.ledger.schema import check_current, upgrade
 from include.embedding_etl.ledger.vectors import VectorFiles
@@ -32,6 +34,8 @@ class Ledger:
         self.collections = Collections(database)
         self.leases = Leases(database)
         self.runs = Runs(database)
+        self.reindexes = Reindexes(database)
+        self.audits = Audits(database)
 
     @classmethod
     def open(cls, url: str, migrate: bool = False) -> Self:

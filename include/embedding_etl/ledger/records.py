@@ -9,6 +9,8 @@ from include.embedding_etl.types import JsonValue
 
 CollectionState: TypeAlias = Literal["live", "candidate", "retired"]
 RunState: TypeAlias = Literal["running", "succeeded", "failed"]
+RunKind: TypeAlias = Literal["ingest", "reindex", "rollback", "audit"]
+ReindexState: TypeAlias = Literal["building", "verified", "rejected", "failed", "cut over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Letter:
     error_class: str
     message: str
     run_id: str
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class DeadLetter:
     last_at_ms: int
     resolved_at_ms: int | None  # None = open
     run_id: str
+    task: str  # stage and shard that saw it last
+    dismissed_at_ms: int | None  # a person said that this version will do without: not tried, not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class CollectionRecord:
     settings: Mapping[str, JsonValue]
     state: CollectionState
     created_at_ms: int
+    drop_after_ms: int | None = None  # when retention may drop it; None = it stays
+    dropped_at_ms: int | None = None  # it is gone from Milvus; its history stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,34 @@ class Cutover:
     to_name: str
     run_id: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexRecord:
+    """One reindex or rollback: which collection was to replace which, and what came of it."""
+
+    run_id: str
+    pipeline: str
+    lane: str
+    state: ReindexState
+    request: Mapping[str, JsonValue]
+    candidate: str
+    replaces: str
+    verification: Mapping[str, JsonValue]  # {} until it was verified
+    started_at_ms: int
+    ended_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """What one audit found."""
+
+    id: int
+    pipeline: str
+    run_id: str
+    at_ms: int
+    faults: int
+    findings: Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +172,7 @@ class RunRecord:
     started_at_ms: int
     ended_at_ms: int | None
     stages: tuple[StageRecord, ...] = field(default=())
+    kind: RunKind = "ingest"
 
     def totals(self) -> list[StageTotals]:
         """The figures of all shards added up, per stage and lane."""

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.ledger.database import Database, Select, insert_into, now_ms
-from include.embedding_etl.ledger.records import RunRecord, RunState, StageRecord
+from include.embedding_etl.ledger.records import RunKind, RunRecord, RunState, StageRecord
 from include.embedding_etl.ledger.tables import run_stages, runs
 
 
@@ -16,10 +16,16 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, run_id: str, pipeline: str) -> None:
+    def start(self, run_id: str, pipeline: str, kind: RunKind = "ingest") -> None:
         """Open a run, or open it again when it is restarted: the first start counts, earlier figures stay."""
         with self._database.writing() as connection:
-            started = {"run_id": run_id, "pipeline": pipeline, "state": "running", "started_at_ms": now_ms()}
+            started = {
+                "run_id": run_id,
+                "pipeline": pipeline,
+                "state": "running",
+                "started_at_ms": now_ms(),
+                "kind": kind,
+            }
             insert = insert_into(connection, runs).values(started)
             again = {"state": insert.excluded.state, "ended_at_ms": None}
             connection.execute(insert.on_conflict_do_update(index_elements=runs.primary_key, set_=again))
@@ -71,10 +77,11 @@ class Runs:
         found = self._select(sa.select(runs).where(runs.c.run_id == run_id))
         return found[0] if found else None
 
-    def last(self, pipeline: str, n: int) -> list[RunRecord]:
-        """The newest runs of a pipeline, the newest first."""
+    def last(self, pipeline: str, n: int, kind: RunKind | None = None) -> list[RunRecord]:
+        """The newest runs of a pipeline, the newest first; of one kind, or of all."""
         order = (runs.c.started_at_ms.desc(), runs.c.run_id.desc())
-        return self._select(sa.select(runs).where(runs.c.pipeline == pipeline).order_by(*order).limit(n))
+        wanted = [runs.c.pipeline == pipeline, *([runs.c.kind == kind] if kind else [])]
+        return self._select(sa.select(runs).where(*wanted).order_by(*order).limit(n))
 
     def _select(self, statement: Select) -> list[RunRecord]:
         with self._database.reading() as connection:
@@ -86,6 +93,7 @@ class Runs:
                     run.started_at_ms,
                     run.ended_at_ms,
                     _stages(connection, run.run_id),
+                    run.kind,
                 )
                 for run in connection.execute(statement).all()
             ]

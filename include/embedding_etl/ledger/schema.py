@@ -11,7 +11,7 @@ from include.embedding_etl.errors import ConfigError, TransientError
 from include.embedding_etl.ledger.database import BUSY_TIMEOUT_S, UPGRADE_HINT, Database
 
 # Stated here so that opening a ledger need not import Alembic; a test compares it with the newest file in migrations.
-HEAD = "0001"
+HEAD = "0002"
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 7_305_115_921  # any number, the same in every process
 

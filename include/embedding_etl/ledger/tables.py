@@ -38,6 +38,8 @@ collections = sa.Table(
     sa.Column("settings", Json, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("drop_after_ms", sa.BigInteger, nullable=True),
+    sa.Column("dropped_at_ms", sa.BigInteger, nullable=True),  # the row stays: cutovers name it, and so does history
     sa.CheckConstraint("state IN ('live', 'candidate', 'retired')", name="ck_collections_state"),
 )
 sa.Index(
@@ -92,6 +94,8 @@ dead_letters = sa.Table(
     sa.Column("last_at_ms", sa.BigInteger, nullable=False),
     sa.Column("resolved_at_ms", sa.BigInteger, nullable=True),
     sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False, server_default=""),
+    sa.Column("dismissed_at_ms", sa.BigInteger, nullable=True),
     sqlite_autoincrement=True,
 )
 OPEN = dead_letters.c.resolved_at_ms.is_(None)
@@ -99,6 +103,7 @@ sa.Index(
     "uq_dead_letters_open",
     dead_letters.c.pipeline,
     dead_letters.c.lane,
+    dead_letters.c.fingerprint,  # a candidate fails on its own account
     dead_letters.c.key,
     unique=True,
     sqlite_where=OPEN,
@@ -125,6 +130,7 @@ runs = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("started_at_ms", sa.BigInteger, nullable=False),
     sa.Column("ended_at_ms", sa.BigInteger, nullable=True),
+    sa.Column("kind", sa.Text, nullable=False, server_default="ingest"),
     sa.CheckConstraint("state IN ('running', 'succeeded', 'failed')", name="ck_runs_state"),
 )
 sa.Index("ix_runs_pipeline_started_at_ms", runs.c.pipeline, runs.c.started_at_ms)
@@ -156,3 +162,35 @@ leases = sa.Table(
     sa.Column("process_start", sa.BigInteger, nullable=False),
     sa.Column("bound_to_process", sa.Boolean, nullable=False),
 )
+
+reindexes = sa.Table(
+    "reindexes",
+    metadata,
+    sa.Column("run_id", Key, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("pipeline", Key, nullable=False),
+    sa.Column("lane", Key, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("request", Json, nullable=False),
+    sa.Column("candidate", Key, sa.ForeignKey("collections.name"), nullable=False),
+    sa.Column("replaces", Key, sa.ForeignKey("collections.name"), nullable=False),
+    sa.Column("verification", Json, nullable=False),  # {} until it was verified
+    sa.Column("started_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger, nullable=True),
+    sa.CheckConstraint(
+        "state IN ('building', 'verified', 'rejected', 'failed', 'cut over')", name="ck_reindexes_state"
+    ),
+)
+sa.Index("ix_reindexes_pipeline_started_at_ms", reindexes.c.pipeline, reindexes.c.started_at_ms)
+
+audits = sa.Table(
+    "audits",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("pipeline", Key, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("faults", sa.BigInteger, nullable=False),
+    sa.Column("findings", Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_audits_pipeline_at_ms", audits.c.pipeline, audits.c.at_ms)

@@ -19,9 +19,9 @@ from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed_output import EmbedOutput
 from include.embedding_etl.errors import ChangedMeanwhile, IntegrityError, TransientError
 from include.embedding_etl.failpoints import durable_write
+from include.embedding_etl.lane_collection import LaneCollection, open_collection
 from include.embedding_etl.ledger import Heartbeat
 from include.embedding_etl.ledger.records import VectorFile
-from include.embedding_etl.live_collection import LiveCollection, find_live
 from include.embedding_etl.run_files import RunFiles, parse_shard
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.shard_files import EmbeddedObject, read_lease, read_work
@@ -41,18 +41,18 @@ def embed(runtime: Runtime, run_id: str, reference: str, last_try: bool = True) 
             task. The report says so and the run is red.
     Raises:
         TransientError: some objects could not be read now; what was embedded is kept, a retry goes on from there.
-        IntegrityError: the lane has another live collection by now.
+        IntegrityError: the collection was retired since route cut the shard.
     """
     lane, number = parse_shard(reference)
     files = RunFiles(runtime.pipeline.name, run_id)
     lease = read_lease(runtime.state, files.shard(reference))
-    live = find_live(runtime, lane)
-    if live is None or live.name != lease.collection:
-        raise IntegrityError(f"lane {lane}: {lease.collection} is no longer its live collection; start a new run")
+    collection = open_collection(runtime, lease.collection)
+    if collection.state == "retired":
+        raise IntegrityError(f"lane {lane}: {collection.name} was retired meanwhile; start a new run")
     with stage(runtime, run_id, "embed", lane, number) as figures, ExitStack() as opened:
         opened.enter_context(Heartbeat(runtime.ledger, lease))
-        output = opened.enter_context(EmbedOutput(runtime, live, lease, run_id, reference, figures))
-        unavailable = _embed_objects(runtime, live, files.shard(reference), output, figures)
+        output = opened.enter_context(EmbedOutput(runtime, collection, lease, run_id, reference, figures))
+        unavailable = _embed_objects(runtime, collection, files.shard(reference), output, figures)
         if unavailable and not last_try:
             raise TransientError(
                 f"lane {lane}: {len(unavailable)} objects could not be read now; the first is {unavailable[0]}"
@@ -62,19 +62,21 @@ def embed(runtime: Runtime, run_id: str, reference: str, last_try: bool = True) 
 
 
 def _embed_objects(
-    runtime: Runtime, live: LiveCollection, path: str, output: EmbedOutput, figures: Figures
+    runtime: Runtime, collection: LaneCollection, path: str, output: EmbedOutput, figures: Figures
 ) -> list[str]:
     """Drive the stream of contents through the model. Returns what could not be read, one line each."""
     unavailable: list[str] = []
     waiting: list[ObjectRecord] = []
     with ExitStack() as opened:
-        embedder = _LazyEmbedder(lambda: load_embedder(live.settings.model, live.info), live.info.dimension)
-        assembly = VectorAssembly(embedder, live.settings.model.batch_size)
+        embedder = _LazyEmbedder(
+            lambda: load_embedder(collection.settings.model, collection.info), collection.info.dimension
+        )
+        assembly = VectorAssembly(embedder, collection.settings.model.batch_size)
         decoders = opened.enter_context(DecoderPool(DECODERS))
-        settings = DecodeSettings(live.info.input, live.settings.chunk, runtime.pipeline.limits)
+        settings = DecodeSettings(collection.info.input, collection.settings.chunk, runtime.pipeline.limits)
 
         def known(content_hash: str) -> VectorFile | None:
-            return runtime.ledger.vectors.known(live.fingerprint, [content_hash]).get(content_hash)
+            return runtime.ledger.vectors.known(collection.fingerprint, [content_hash]).get(content_hash)
 
         stream = opened.enter_context(
             ContentStream(runtime.source, decoders, settings, known, read_work(runtime.state, path))

@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from include.embedding_etl.batching import batched
 from include.embedding_etl.diff import CHANGED_MEANWHILE, UNREADABLE, compare_listing
-from include.embedding_etl.errors import ChangedMeanwhile, PoisonObject
+from include.embedding_etl.errors import ChangedMeanwhile, IntegrityError, PoisonObject
 from include.embedding_etl.failpoints import durable_write
+from include.embedding_etl.ledger import Heartbeat
+from include.embedding_etl.ledger.records import Lease
 from include.embedding_etl.media_types import needs_full_body, sniff, sniff_stream
 from include.embedding_etl.run_files import RunFiles
 from include.embedding_etl.runtime import Runtime
@@ -26,16 +28,23 @@ def identify(runtime: Runtime, run_id: str) -> Figures:
     Committed in batches: a run that dies here goes on where it stopped.
 
     Raises:
-        IntegrityError: the snapshot is incomplete. Absence means "deleted" in a complete listing only.
+        IntegrityError: the snapshot is incomplete, or another run has listed the source since. Absence means "deleted"
+            in the newest complete listing only.
     """
     pipeline, ledger = runtime.pipeline.name, runtime.ledger
-    with stage(runtime, run_id, "identify") as figures, ThreadPoolExecutor(THREADS) as threads:
-        snapshot = read_snapshot(runtime.state, RunFiles(pipeline, run_id).snapshot)
+    snapshot = read_snapshot(runtime.state, RunFiles(pipeline, run_id).snapshot)
+    lease = Lease(runtime.listing, run_id, snapshot.token, 0, runtime.places.lease_ttl_s)
+    with (
+        stage(runtime, run_id, "identify") as figures,
+        Heartbeat(ledger, lease),
+        ThreadPoolExecutor(THREADS) as threads,
+    ):
         changes = compare_listing(iter_snapshot(runtime.state, snapshot), ledger.objects.stream(pipeline))
         for batch in batched(changes, BATCH):
             gone = [record.key for listed, record in batch if listed is None and record is not None]
             seen = [(listed, record) for listed, record in batch if listed is not None]
             records = list(threads.map(lambda pair: look_at(runtime, pair[0]), seen))
+            _check_newest(runtime, lease)
             with durable_write("objects"):
                 ledger.objects.put(pipeline, records)
                 ledger.objects.mark_vanished(pipeline, gone)
@@ -43,7 +52,14 @@ def identify(runtime: Runtime, run_id: str) -> Figures:
             figures["changed"] += sum(record is not None and not record.vanished for _, record in seen)
             figures["vanished"] += len(gone)
             figures["skipped"] += sum(bool(record.skip_reason) for record in records)
+        _check_newest(runtime, lease)
+    ledger.leases.release(lease)
     return figures
+
+
+def _check_newest(runtime: Runtime, lease: Lease) -> None:
+    if runtime.ledger.leases.token(lease.collection) != lease.token:
+        raise IntegrityError(f"another run has listed {runtime.pipeline.source.uri} since: start a new run")
 
 
 def look_at(runtime: Runtime, listed: ListedObject) -> ObjectRecord:

@@ -1,20 +1,21 @@
 """report: storage, ledger and Milvus must agree. Anything that is unaccounted for makes the run red."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from include.embedding_etl.diff import LOOK_AGAIN, UNREADABLE, Action, compare_listing
-from include.embedding_etl.errors import EmbeddingEtlError, TransientError
+from include.embedding_etl.diff import LOOK_AGAIN, UNREADABLE, Action, Change, compare_listing, merge
+from include.embedding_etl.errors import EmbeddingEtlError
 from include.embedding_etl.lane_changes import lane_changes
+from include.embedding_etl.lane_collection import LaneCollection, find_live
 from include.embedding_etl.ledger.records import RunRecord
-from include.embedding_etl.live_collection import LiveCollection, find_live
 from include.embedding_etl.routing import lanes_for
 from include.embedding_etl.run_files import RunFiles
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.snapshot import iter_snapshot, read_snapshot
+from include.embedding_etl.snapshot import Snapshot, iter_snapshot, read_snapshot
 from include.embedding_etl.stage_figures import stage
-from include.embedding_etl.types import JsonValue
+from include.embedding_etl.turn import give_turn_back
+from include.embedding_etl.types import JsonValue, ListedObject
 
 PENDING = (Action.EMBED, Action.RELABEL, Action.DELETE)
 SUMMED = ("embedded", "reused", "chunks", "model_calls", "rows", "stale_deleted", "rows_deleted", "deferred")
@@ -73,22 +74,26 @@ def report(runtime: Runtime, run_id: str, failures: Sequence[str] = ()) -> Repor
     """
     result = Report(runtime.pipeline.name, run_id, problems=list(failures))
     with stage(runtime, run_id, "report"):
-        _compare_storage(runtime, run_id, result)
+        listing = _compare_storage(runtime, run_id, result)
         run = runtime.ledger.runs.get(run_id)
         for lane in runtime.pipeline.lanes:
             result.lanes[lane] = LaneReport(runtime.pipeline.alias(lane))
             try:
-                _fill_lane(runtime, lane, run, result.lanes[lane], result.problems)
+                _fill_lane(runtime, lane, run, listing, result.lanes[lane], result.problems)
             except EmbeddingEtlError as error:
                 result.problems.append(f"lane {lane}: {error}")
         _check_failures(runtime, result)
     runtime.ledger.runs.finish(run_id, "succeeded" if result.green else "failed")
-    _release_leases(runtime, run_id)
+    give_turn_back(runtime, run_id)
     return result
 
 
-def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> None:
-    """The snapshot against ledger.objects, by key and version: counts alone would miss a change nobody looked at."""
+def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> Snapshot | None:
+    """The snapshot against ledger.objects, by key and version: counts alone would miss a change nobody looked at.
+
+    Returns:
+        The snapshot, if another run has listed the source since: what only that one saw is not this run's to do.
+    """
     pipeline = runtime.pipeline
     counts = runtime.ledger.objects.counts(pipeline.name)
     result.unrouted = {kind: n for kind, n in counts.active.items() if not lanes_for(kind, pipeline.lanes)}
@@ -97,25 +102,35 @@ def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> None:
     try:
         snapshot = read_snapshot(runtime.state, RunFiles(pipeline.name, run_id).snapshot)
         result.listed = snapshot.objects
+        if runtime.ledger.leases.token(runtime.listing) != snapshot.token:
+            return snapshot
         differences = compare_listing(
             iter_snapshot(runtime.state, snapshot), runtime.ledger.objects.stream(pipeline.name)
         )
         unseen = sum(1 for _, record in differences if record is None or record.skip_reason not in LOOK_AGAIN)
     except EmbeddingEtlError as error:
         result.problems.append(f"this run has no complete listing of {pipeline.source.uri}: {error}")
-        return
+        return None
     if unseen:
         result.problems.append(f"{unseen} objects of the listing were not identified by this run")
+    return None
 
 
-def _fill_lane(runtime: Runtime, lane: str, run: RunRecord | None, result: LaneReport, problems: list[str]) -> None:
+def _fill_lane(
+    runtime: Runtime,
+    lane: str,
+    run: RunRecord | None,
+    listing: Snapshot | None,
+    result: LaneReport,
+    problems: list[str],
+) -> None:
     _add_figures(result, lane, run)
     live = find_live(runtime, lane)
     if live is None:
         problems.append(f"lane {lane}: it has no collection yet, since this run did not get that far")
         return
     result.collection, result.differs = live.name, live.differs
-    actions = Counter(change.action for change in lane_changes(runtime, lane, live.name, live.fingerprint))
+    actions = Counter(change.action for change in _judged(runtime, live, listing))
     result.indexed, result.dead_letters = actions[Action.KEEP], actions[Action.DEAD]
     result.deferred = actions[Action.DEFER]
     result.pending = sum(actions[action] for action in PENDING)
@@ -129,7 +144,26 @@ def _fill_lane(runtime: Runtime, lane: str, run: RunRecord | None, result: LaneR
     _compare_milvus(runtime, live, result, problems)
 
 
-def _compare_milvus(runtime: Runtime, live: LiveCollection, result: LaneReport, problems: list[str]) -> None:
+def _judged(runtime: Runtime, live: LaneCollection, listing: Snapshot | None) -> Iterator[Change]:
+    """What this run answers for: without the work that only a later listing has brought."""
+    changes = lane_changes(runtime, live)
+    if listing is None:
+        yield from changes
+        return
+    objects = iter_snapshot(runtime.state, listing)
+    for change, listed in merge(changes, objects, lambda item: item.key, lambda item: item.key):
+        if change is not None and not (change.action in PENDING and _came_later(change, listed)):
+            yield change
+
+
+def _came_later(change: Change, listed: ListedObject | None) -> bool:
+    record = change.record
+    if change.action is Action.DELETE:
+        return listed is not None and (record is None or record.vanished or not record.same_version(listed))
+    return record is not None and (listed is None or not record.same_version(listed))
+
+
+def _compare_milvus(runtime: Runtime, live: LaneCollection, result: LaneReport, problems: list[str]) -> None:
     totals = runtime.ledger.entries.totals(live.name)
     result.rows_ledger = totals.rows
     again = f"`etl run {runtime.pipeline.name} --rewrite {live.lane}` writes them again from stored vectors"
@@ -174,15 +208,3 @@ def _check_failures(runtime: Runtime, result: Report) -> None:
             f"{dead} of {routed} objects are dead letters or not readable, "
             f"more than max_failed_fraction ({allowed:.0%}) allows"
         )
-
-
-def _release_leases(runtime: Runtime, run_id: str) -> None:
-    """Another run that has taken over meanwhile keeps its lease."""
-    for lane in runtime.pipeline.lanes:
-        live = runtime.ledger.collections.live(runtime.pipeline.name, lane)
-        if live is None:
-            continue
-        try:
-            runtime.ledger.leases.release(runtime.lease(live.name, run_id))
-        except TransientError:
-            continue

@@ -1,14 +1,15 @@
-"""route: for one lane, compare what should be indexed with what is, and cut the work into shards."""
+"""route: for one collection, compare what should be indexed with what is, and cut the work into shards."""
 
 import heapq
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from include.embedding_etl.diff import Action
+from include.embedding_etl.errors import TransientError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_changes import lane_changes
+from include.embedding_etl.lane_collection import LaneCollection
 from include.embedding_etl.ledger.records import Lease
-from include.embedding_etl.live_collection import LiveCollection, ensure_live
 from include.embedding_etl.run_files import RunFiles, shard_reference
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.shard_files import WORK, lease_metadata, work_batch
@@ -21,33 +22,54 @@ OBJECT_COST_BYTES = 100_000  # what an object costs beyond its bytes, when shard
 WRITE_BATCH = 2_000
 
 
-def route(runtime: Runtime, run_id: str, lane: str, rewrite: Set[str] = frozenset()) -> list[str]:
-    """Take the lane's lease and write its shard files.
+def route(runtime: Runtime, run_id: str, collection: LaneCollection, first_shard: int = 0) -> list[str]:
+    """Take the collection's lease and write its shard files.
 
     Args:
-        rewrite: Lanes whose rows are all to be written again, from stored vectors, and whose alias is to point at them
-            again: the collection was lost or emptied, or the alias bent.
+        first_shard: Number of the first shard: a run that routes a collection again must not overwrite its figures.
     Returns:
         Shard references such as text/0; an empty list where there is nothing to do.
+    Raises:
+        TransientError: another run writes to the collection, or it was cut over meanwhile.
     """
-    with stage(runtime, run_id, "route", lane) as figures:
-        live = ensure_live(runtime, lane)
-        lease = runtime.lease(live.name, run_id)
-        if lane in rewrite:
-            with durable_write("collection_create"):
-                runtime.store.create_collection(live.spec)
-            with durable_write("alias"):
-                runtime.store.point_alias(live.alias, live.name)
-            runtime.ledger.entries.forget_versions(lease, live.name)
-        if not runtime.store.has_collection(live.name):
+    with stage(runtime, run_id, "route", collection.lane, first_shard) as figures:
+        lease = _take_lease(runtime, run_id, collection)
+        if not runtime.store.has_collection(collection.name):
             return []  # report says what is missing and how to write it again
-        return _cut(runtime, run_id, live, lease, figures)
+        return _cut(runtime, run_id, collection, lease, figures, first_shard)
 
 
-def _cut(runtime: Runtime, run_id: str, live: LiveCollection, lease: Lease, figures: Figures) -> list[str]:
+def route_rewrite(runtime: Runtime, run_id: str, collection: LaneCollection) -> list[str]:
+    """As `route`, with all rows to be written again from stored vectors: the collection was lost or emptied.
+
+    The alias of a live collection is made to point at it again.
+    """
+    with stage(runtime, run_id, "route", collection.lane) as figures:
+        lease = _take_lease(runtime, run_id, collection)
+        with durable_write("collection_create"):
+            runtime.store.create_collection(collection.spec)
+        if collection.state == "live":
+            with durable_write("alias"):
+                runtime.store.point_alias(collection.alias, collection.name)
+        runtime.ledger.entries.forget_versions(lease, collection.name)
+        return _cut(runtime, run_id, collection, lease, figures, 0)
+
+
+def _take_lease(runtime: Runtime, run_id: str, collection: LaneCollection) -> Lease:
+    lease = runtime.lease(collection.name, run_id)
+    record = runtime.ledger.collections.get(collection.name)
+    if record is None or record.state != collection.state:
+        runtime.ledger.leases.release(lease)
+        raise TransientError(f"lane {collection.lane}: {collection.name} was cut over meanwhile: try again")
+    return lease
+
+
+def _cut(
+    runtime: Runtime, run_id: str, collection: LaneCollection, lease: Lease, figures: Figures, first_shard: int
+) -> list[str]:
     """Two passes over the diff: count, so that few objects make few tasks; then deal them out by cost."""
     objects = size_bytes = 0
-    for change in lane_changes(runtime, live.lane, live.name, live.fingerprint):
+    for change in lane_changes(runtime, collection):
         figures[change.action.value] += 1
         if change.action in WORK_ACTIONS and change.record is not None:
             objects += 1
@@ -56,15 +78,16 @@ def _cut(runtime: Runtime, run_id: str, live: LiveCollection, lease: Lease, figu
         return []
     limits = runtime.pipeline.shards
     wanted = max(-(-objects // limits.max_shard_objects), -(-size_bytes // SHARD_BYTES))
-    references = [shard_reference(live.lane, number) for number in range(min(wanted, limits.max_shards))]
+    numbers = range(first_shard, first_shard + min(wanted, limits.max_shards))
+    references = [shard_reference(collection.lane, number) for number in numbers]
     metadata = lease_metadata(lease)
     with durable_write("shard"):
-        _deal(runtime, RunFiles(runtime.pipeline.name, run_id), references, metadata, _work(runtime, live))
+        _deal(runtime, RunFiles(runtime.pipeline.name, run_id), references, metadata, _work(runtime, collection))
     return references
 
 
-def _work(runtime: Runtime, live: LiveCollection) -> Iterator[ObjectRecord]:
-    for change in lane_changes(runtime, live.lane, live.name, live.fingerprint):
+def _work(runtime: Runtime, collection: LaneCollection) -> Iterator[ObjectRecord]:
+    for change in lane_changes(runtime, collection):
         if change.action in WORK_ACTIONS and change.record is not None:
             yield change.record
 

@@ -6,8 +6,8 @@ from itertools import groupby
 from include.embedding_etl.batching import batched
 from include.embedding_etl.embedding_store import Embedding, read_embeddings
 from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.lane_collection import open_collection
 from include.embedding_etl.ledger import Heartbeat
-from include.embedding_etl.live_collection import find_live
 from include.embedding_etl.replace_rows import NewRows, Target, replace_rows
 from include.embedding_etl.run_files import RunFiles, parse_shard
 from include.embedding_etl.runtime import Runtime
@@ -33,14 +33,13 @@ def sync(runtime: Runtime, run_id: str, reference: str) -> Figures:
     path = RunFiles(runtime.pipeline.name, run_id).embedded(reference)
     lease = read_lease(runtime.state, path)
     with stage(runtime, run_id, "sync", lane, number) as figures, Heartbeat(runtime.ledger, lease):
-        live = find_live(runtime, lane)
-        if live is None or live.name != lease.collection:
-            raise IntegrityError(f"lane {lane}: {lease.collection} is no longer its live collection; start a new run")
+        collection = open_collection(runtime, lease.collection)
         target = Target(runtime.pipeline.name, lane, lease, run_id)
-        objects = _new_rows(runtime, target, live.info.dimension, read_embedded(runtime.state, path))
+        objects = _new_rows(runtime, target, collection.info.dimension, read_embedded(runtime.state, path))
         for batch in batched(objects, BATCH_ROWS, weight=lambda item: len(item.rows)):
             figures["stale_deleted"] += replace_rows(runtime.store, runtime.ledger, target, batch)
-            runtime.ledger.dead_letters.resolve(runtime.pipeline.name, lane, [item.key for item in batch])
+            done = [item.key for item in batch]
+            runtime.ledger.dead_letters.resolve(runtime.pipeline.name, lane, done, collection.fingerprint)
             figures["objects"] += len(batch)
             figures["rows"] += sum(len(item.rows) for item in batch)
         runtime.store.flush(lease.collection)  # unflushed rows are searched without the index

@@ -1,0 +1,62 @@
+"""Airflow connections as the addresses and secrets that the pipeline's parts need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from include.embedding_etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from include.embedding_etl.runtime import MilvusAddress
+    from include.embedding_etl.s3_credentials import S3Credentials
+
+
+def s3_credentials(connection_id: str) -> S3Credentials:
+    """Keys and endpoint of a connection of type aws.
+
+    Raises:
+        ConfigError: there is no such connection.
+    """
+    from include.embedding_etl.s3_credentials import S3Credentials
+
+    connection = _connection(connection_id)
+    extra = connection.extra_dejson
+    return S3Credentials(
+        access_key=connection.login or extra.get("aws_access_key_id"),
+        secret_key=connection.password or extra.get("aws_secret_access_key"),
+        token=extra.get("aws_session_token"),
+        endpoint=extra.get("endpoint_url"),
+        region=extra.get("region_name"),
+    )
+
+
+def milvus_address(connection_id: str) -> MilvusAddress:
+    """Address and token of a connection to Milvus.
+
+    Raises:
+        ConfigError: there is no such connection, or it has no host.
+    """
+    from pydantic import SecretStr
+
+    from include.embedding_etl.runtime import MilvusAddress
+
+    connection = _connection(connection_id)
+    extra = connection.extra_dejson
+    host = connection.host or ""
+    if not host:
+        raise ConfigError(f"connection {connection_id}: host is empty; write the URI, such as http://milvus:19530")
+    uri = host if "://" in host else f"{'https' if extra.get('secure') else 'http'}://{host}:{connection.port or 19530}"
+    token = extra.get("token") or (f"{connection.login}:{connection.password}" if connection.login else "")
+    return MilvusAddress(uri, SecretStr(token), connection.schema or "default")
+
+
+def _connection(connection_id: str) -> Any:
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(connection_id)
+    except AirflowNotFoundException as error:
+        raise ConfigError(
+            f"there is no Airflow connection {connection_id!r}; create it under Admin, Connections"
+        ) from error
