@@ -1,34 +1,23 @@
 """The commands of `etl`. Each prints a table for people, or one JSON document with --json. Exit code 1: not done."""
 
-import json
 import logging
 import sys
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
-from rich.console import Console
 
 from include.embedding_etl.cli import tables
-from include.embedding_etl.errors import ConfigError, EmbeddingEtlError
-from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import Places, find_pipeline
+from include.embedding_etl.cli.session import Json, Pipeline, console, new_run_id, opened, plain_errors, progress, show
+from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.settings import Places
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models_app = typer.Typer(no_args_is_help=False, help="List each lane's model, or fetch full-size ones from the hub.")
 ledger_app = typer.Typer(no_args_is_help=True, help="The ledger's schema.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
-
-Pipeline = Annotated[str, typer.Argument(help="Name of a file in include/pipelines, without .yaml")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables")]
 
 
 @app.callback()
@@ -38,18 +27,6 @@ def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose else logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # stdout is for the answer
     )
-
-
-@contextmanager
-def opened(pipeline: str, places: Places | None = None) -> Iterator[Runtime]:
-    """The pipeline's parts, with errors turned into one plain line and exit code 2."""
-    places = places or Places()
-    try:
-        with Runtime(find_pipeline(places.pipelines_dir, pipeline), places, one_process=True) as runtime:
-            yield runtime
-    except EmbeddingEtlError as error:
-        errors.print(f"etl: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(2) from error
 
 
 @app.command()
@@ -69,16 +46,9 @@ def run(
         if unknown:
             known = ", ".join(runtime.pipeline.lanes)
             raise ConfigError(f"--rewrite: {pipeline} has no lane {unknown[0]!r}; it has: {known}")
-        run_id = f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
-        with errors.status("starting") as status:
-
-            def tell(line: str) -> None:
-                status.update(line)
-                if not errors.is_terminal:
-                    errors.print(line, markup=False, highlight=False)
-
-            result = converge(runtime, run_id, Request(frozenset(rewrite or ()), approve_deletes), tell)
-    _show(result.to_json(), as_json, lambda: tables.show_report(console, result))
+        with progress() as tell:
+            result = converge(runtime, new_run_id(), Request(frozenset(rewrite or ()), approve_deletes), tell)
+    show(result.to_json(), as_json, lambda: tables.show_report(console, result))
     raise typer.Exit(0 if result.green else 1)
 
 
@@ -90,7 +60,7 @@ def plan(pipeline: Pipeline, as_json: Json = False) -> None:
 
     with without_new_ledger(Places()) as places, opened(pipeline, places) as runtime:
         result = make_plan(runtime)
-    _show(result.to_json(), as_json, lambda: tables.show_plan(console, result))
+    show(result.to_json(), as_json, lambda: tables.show_plan(console, result))
 
 
 @app.command()
@@ -100,7 +70,7 @@ def status(pipeline: Pipeline, as_json: Json = False) -> None:
 
     with opened(pipeline) as runtime:
         result = make_status(runtime)
-    _show(result.to_json(), as_json, lambda: tables.show_status(console, result))
+    show(result.to_json(), as_json, lambda: tables.show_status(console, result))
     raise typer.Exit(0 if result.agrees else 1)
 
 
@@ -137,7 +107,7 @@ def search(
         "lane": lanes[0],
         "hits": [{"score": hit.score, "id": hit.id, **hit.fields} for hit in hits],
     }
-    _show(document, as_json, lambda: tables.show_hits(console, lanes[0], hits))
+    show(document, as_json, lambda: tables.show_hits(console, lanes[0], hits))
 
 
 @models_app.callback(invoke_without_command=True)
@@ -151,13 +121,9 @@ def models(
         return
     from include.embedding_etl.model_list import list_models
 
-    places = Places()
-    try:
-        listed = list_models(places, pipeline)
-    except EmbeddingEtlError as error:
-        errors.print(f"etl: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(2) from error
-    _show({"models": [item.to_json() for item in listed]}, as_json, lambda: tables.show_models(console, listed))
+    with plain_errors():
+        listed = list_models(Places(), pipeline)
+    show({"models": [item.to_json() for item in listed]}, as_json, lambda: tables.show_models(console, listed))
 
 
 @models_app.command()
@@ -179,17 +145,6 @@ def upgrade() -> None:
     """Create the ledger, or bring its schema up to date."""
     from include.embedding_etl.ledger import migrate
 
-    places = Places()
-    try:
-        migrate(places.ledger_url.get_secret_value())
-    except EmbeddingEtlError as error:
-        errors.print(f"etl: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(2) from error
+    with plain_errors():
+        migrate(Places().ledger_url.get_secret_value())
     console.print("The ledger is up to date.")
-
-
-def _show(document: object, as_json: bool, show_tables: Callable[[], None]) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
-    else:
-        show_tables()
