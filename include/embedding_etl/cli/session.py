@@ -43,7 +43,7 @@ def opened(pipeline: str, places: Places | None = None) -> Iterator[Runtime]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Say what is being done: one changing line on a terminal, a line each elsewhere. On stderr: stdout is the answer."""
+    """Say what is being done, on stderr: one changing line on a terminal, elsewhere a line each."""
     with errors.status("starting") as status:
 
         def tell(line: str) -> None:
