@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from include.embedding_etl.batching import batched
-from include.embedding_etl.diff import Action, decide_changes, merge
+from include.embedding_etl.diff import Action, Change, decide_changes, merge
 from include.embedding_etl.embed.fingerprint import fingerprint
 from include.embedding_etl.embed.models import resolve_model
+from include.embedding_etl.estimate import estimate
 from include.embedding_etl.lane_changes import LetterCursor, accepts
 from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.routing import KeyFilter
@@ -39,6 +40,9 @@ class LanePlan:
     dead_lettered: int = 0
     unchanged: int = 0
     deferred: int = 0  # not readable, or changing right now
+    estimated_rows: int | None = None  # of new and changed; None = the lane has no run to judge by
+    estimated_model_s: float | None = None
+    estimated_bytes: int | None = None  # of their vectors
     differs: tuple[str, ...] = ()  # configuration that waits for a reindex
 
 
@@ -56,10 +60,10 @@ class Plan:
         """Plain values, for `--json`."""
         return asdict(self)
 
-    def summary(self) -> dict[str, dict[str, int]]:
-        """The counts of each lane."""
+    def summary(self) -> dict[str, dict[str, int | float]]:
+        """The figures of each lane; those that cannot be estimated are left out."""
         return {
-            lane: {name: value for name, value in asdict(figures).items() if isinstance(value, int)}
+            lane: {name: value for name, value in asdict(figures).items() if isinstance(value, int | float)}
             for lane, figures in self.lanes.items()
         }
 
@@ -115,11 +119,8 @@ def _records(runtime: Runtime, listing: Iterator[ListedObject]) -> Iterator[Obje
 def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
     live = find_live(runtime, lane)
     settings = runtime.pipeline.lanes[lane]
-    digest = (
-        live.fingerprint
-        if live
-        else fingerprint(resolve_model(settings.model, runtime.places.models_dir), settings.chunk)
-    )
+    info = live.info if live else resolve_model(settings.model, runtime.places.models_dir)
+    digest = live.fingerprint if live else fingerprint(info, settings.chunk)
     result = LanePlan(differs=live.differs if live else ())
     gone = {record.content_hash for record in read_work(state, RECORDS) if record.vanished and record.content_hash}
     letters = LetterCursor(runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane, digest))
@@ -128,25 +129,32 @@ def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
         changes = decide_changes(
             read_work(state, RECORDS), entries, lambda record: accepts(runtime, lane, record), letters.holds
         )
-        for change in changes:
-            if change.action in (Action.EMBED, Action.RELABEL) and change.record is not None:
-                content_hash = change.record.content_hash
-                if change.entry is not None:
-                    result.changed += 1
-                elif content_hash and content_hash in gone:
-                    result.renamed += 1
-                else:
-                    result.new += 1
-                result.reusable += bool(content_hash) and bool(runtime.ledger.vectors.known(digest, [content_hash]))
-            elif change.action is Action.DELETE:
-                result.deleted += 1
-            elif change.action is Action.DEAD:
-                result.dead_lettered += 1
-            elif change.action is Action.DEFER:
-                result.deferred += 1
-            else:
-                result.unchanged += 1
+        cost = estimate(runtime, lane, digest, info.dimension, _counted(changes, gone, result))
+    result.reusable = cost.reusable
+    result.estimated_rows, result.estimated_model_s = cost.rows, cost.model_s
+    result.estimated_bytes = cost.vector_bytes
     return result
+
+
+def _counted(changes: Iterator[Change], gone: Set[str], result: LanePlan) -> Iterator[ObjectRecord]:
+    """Count what would be done, and pass on what would be embedded or written again."""
+    for change in changes:
+        if change.action in (Action.EMBED, Action.RELABEL) and change.record is not None:
+            if change.entry is not None:
+                result.changed += 1
+            elif change.record.content_hash and change.record.content_hash in gone:
+                result.renamed += 1
+            else:
+                result.new += 1
+            yield change.record
+        elif change.action is Action.DELETE:
+            result.deleted += 1
+        elif change.action is Action.DEAD:
+            result.dead_lettered += 1
+        elif change.action is Action.DEFER:
+            result.deferred += 1
+        else:
+            result.unchanged += 1
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -93,6 +93,10 @@ class Runtime(AbstractContextManager["Runtime"]):
         """The lease of bringing ledger.objects up to a listing, which reindexes do too."""
         return f"listing of {self.pipeline.name}"
 
+    def reindexing(self, lane: str) -> str:
+        """The lease of a lane's reindex."""
+        return f"reindex of {self.pipeline.alias(lane)}"
+
     def lease(self, name: str, run_id: str, wait_s: float = 0.0, ttl_s: float | None = None) -> Lease:
         """Take or renew the run's right to write to a collection. The new token fences off older writers.
 

@@ -1,12 +1,12 @@
 """Every stage writes its own figures into the ledger: counts, seconds, and seconds spent in the model.
 
-While a stage of an ingestion works, it keeps the pipeline's turn, so that the next run waits for it.
+While a stage works, it keeps its run's turn (or its reindex's lease), so that the next run waits for it.
 """
 
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
 import structlog
@@ -29,7 +29,9 @@ def stage(runtime: Runtime, run_id: str, name: str, lane: str = "", shard: int =
     figures = Figures()
     started = time.perf_counter()
     try:
-        with _keep_turn(runtime, run_id):
+        with ExitStack() as kept:
+            for lease in (runtime.turn, runtime.reindexing(lane)):
+                kept.enter_context(_keep(runtime, run_id, lease))
             yield figures
     finally:
         duration_s = time.perf_counter() - started
@@ -37,8 +39,9 @@ def stage(runtime: Runtime, run_id: str, name: str, lane: str = "", shard: int =
         log.info("stage ended", stage=name, lane=lane, shard=shard, duration_s=round(duration_s, 2), **figures)
 
 
-def _keep_turn(runtime: Runtime, run_id: str) -> AbstractContextManager[object]:
-    lease = runtime.ledger.leases.find(runtime.turn)
+def _keep(runtime: Runtime, run_id: str, name: str) -> AbstractContextManager[object]:
+    """Extend a lease while the run works, if it is the run's."""
+    lease = runtime.ledger.leases.find(name)
     if lease is None or lease.owner != run_id:
         return nullcontext()
     lease = replace(lease, ttl_s=runtime.places.lease_ttl_s)

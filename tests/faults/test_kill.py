@@ -1,7 +1,7 @@
 """kill -9 around every durable write. The next run converges: the rows in Milvus are exactly those of the source.
 
-One test per name and mode in failpoints.DURABLE_WRITES: a new durable write is in this suite as soon as it has a name,
-and fails it if the situation below does not reach it.
+One test per name and mode in failpoints.DURABLE_WRITES (reached_by.py says which command reaches which): a new durable
+write is in this suite as soon as it has a name, and fails it if the situation below does not reach it.
 """
 
 import random
@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from include.embedding_etl.failpoints import DURABLE_WRITES
+from tests.faults.reached_by import RUN
 from tests.fixtures_pipeline import Project
 
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
@@ -41,7 +41,7 @@ def work(project: Project) -> Project:
 
 
 @pytest.mark.parametrize("mode", ["before", "after", "lost"])
-@pytest.mark.parametrize("name", DURABLE_WRITES)
+@pytest.mark.parametrize("name", RUN)
 def test_a_run_that_dies_here_is_healed_by_the_next(work: Project, name: str, mode: str) -> None:
     if name not in FIRST_RUN_ONLY:
         assert work.run().green
@@ -76,7 +76,7 @@ def test_a_pipeline_that_is_killed_again_and_again_converges(work: Project) -> N
         key = f"doc-00{rng.randrange(2)}.txt"
         work.put(key, LONG if rng.random() < 0.5 else f"version {turn} of {key}")
         work.put(f"turn-{turn}.txt", f"added in turn {turn}")
-        work.run_process(f"{rng.choice(list(DURABLE_WRITES))}:{rng.choice(['before', 'after'])}")
+        work.run_process(f"{rng.choice(RUN)}:{rng.choice(['before', 'after'])}")
     assert work.run().green
     chunks = {key: count for key, count in _chunk_counts(work).items() if count > 1}
     assert work.rows() == work.expected_rows(chunks)

@@ -1,6 +1,7 @@
 """How the commands of `etl` look to people. Keys and texts come from strangers: no markup, no terminal codes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -8,13 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from include.embedding_etl.types import Hit
+from include.embedding_etl.types import Hit, JsonValue
 
 if TYPE_CHECKING:
     from include.embedding_etl.model_list import ListedModel
     from include.embedding_etl.plan import Plan
+    from include.embedding_etl.reindex import ReindexResult
     from include.embedding_etl.stages.report import Report
     from include.embedding_etl.status import Status
+    from include.embedding_etl.verification import Verification
 
 
 def plain(value: object, width: int = 0) -> Text:
@@ -144,3 +147,53 @@ def show_models(console: Console, models: Sequence["ListedModel"]) -> None:
     for model in models:
         if model.missing:
             console.print(plain(f"{model.pipeline}.{model.lane}: {model.missing}"))
+
+
+def show_verification(console: Console, verification: "Verification") -> None:
+    """What readers find now, and what they would find."""
+    overlap = "nothing to compare with" if verification.overlap is None else f"{verification.overlap:.0%} the same"
+    console.print(
+        f"{verification.rows} rows, recall@10 {verification.recall:.3f} over {verification.queries} queries, "
+        f"{verification.dead_letters} dead letters; neighbours: {overlap}"
+    )
+    table = _table("Sample searches", "<near", "<before", "<after")
+    for sample in verification.samples:
+        table.add_row(plain(sample.object_key, 40), _lines(sample.before[:5]), _lines(sample.after[:5]))
+    console.print(table)
+    for question in verification.questions:
+        console.print(Text("Mind: ", style="yellow bold") + plain(question))
+
+
+def show_reindex(console: Console, result: "ReindexResult") -> None:
+    """What came of a reindex."""
+    if result.cut_over:
+        console.print(plain(f"Readers of {result.pipeline}_{result.lane} see {result.candidate} now."), style="green")
+        console.print(plain(f"{result.replaces} stays for a while: `etl rollback {result.pipeline} {result.lane}`"))
+        return
+    console.print(Text("Not cut over: ", style="red bold") + plain(result.problem))
+    console.print(plain(f"Readers of {result.pipeline}_{result.lane} still see {result.replaces}."))
+
+
+def show_collections(console: Console, collections: Sequence[Mapping[str, JsonValue]]) -> None:
+    """Physical collections of a pipeline."""
+    table = _table("Collections", "<name", "<lane", "<state", "rows", "<created", "<dropped after")
+    for each in collections:
+        table.add_row(
+            plain(each["name"]),
+            plain(each["lane"]),
+            plain(each["state"]),
+            str(each["rows"]),
+            plain(_moment(each["created_at_ms"])),
+            plain(_moment(each["drop_after_ms"])),
+        )
+    console.print(table)
+
+
+def _moment(epoch_ms: JsonValue) -> str:
+    if not isinstance(epoch_ms, int):
+        return "stays"
+    return f"{datetime.fromtimestamp(epoch_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _lines(keys: Sequence[str]) -> Text:
+    return Text("\n").join(plain(key, 40) for key in keys or ["nothing"])
