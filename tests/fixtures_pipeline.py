@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,10 +23,11 @@ import pytest
 import yaml
 
 from include.embedding_etl.converge import Request, converge
-from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.runtime import MilvusAddress, Runtime
 from include.embedding_etl.s3_credentials import S3Credentials
 from include.embedding_etl.settings import Places, find_pipeline
 from include.embedding_etl.stages.report import Report
+from include.embedding_etl.vectorstore.base import VectorStore
 from include.embedding_etl.vectorstore.schema import row_id
 from tests.fixtures_milvus import fresh_name
 
@@ -43,18 +44,22 @@ def word_vector(text: str) -> np.ndarray:
 
 
 class EmbeddingEndpoint:
-    """An HTTP server that speaks the OpenAI embeddings protocol. `texts` is every text it was ever asked to embed."""
+    """An HTTP server that speaks the OpenAI embeddings protocol. `texts` is every text it was ever asked to embed.
+
+    It answers 503 to the `fail_next` next requests, and to every request with a text that is in `fail_texts`.
+    """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.fail_next = 0
+        self.fail_texts: set[str] = set()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if endpoint.fail_next > 0:
-                    endpoint.fail_next -= 1
+                if endpoint.fail_next > 0 or not endpoint.fail_texts.isdisjoint(asked["input"]):
+                    endpoint.fail_next = max(0, endpoint.fail_next - 1)
                     self._answer(503, {"error": {"message": "overloaded"}})
                     return
                 endpoint.texts += asked["input"]
@@ -76,6 +81,8 @@ class EmbeddingEndpoint:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
+                if status == 503:
+                    self.send_header("Retry-After", "0")  # our own waiting is tested elsewhere
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -83,9 +90,14 @@ class EmbeddingEndpoint:
                 """Nothing on stderr."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def take_texts(self) -> list[str]:
+        """The texts it was asked to embed since the last time, sorted."""
+        taken, self.texts = sorted(self.texts), []
+        return taken
 
     def close(self) -> None:
         self._server.shutdown()
@@ -102,6 +114,7 @@ class Project:
     name: str = field(default_factory=lambda: fresh_name("p"))
     thresholds: dict[str, Any] = field(default_factory=dict)
     runs: int = 0
+    open_store: Callable[[MilvusAddress], VectorStore] | None = None  # None = Milvus at milvus_uri
 
     def __post_init__(self) -> None:
         for directory in ("source", "pipelines", "state"):
@@ -170,7 +183,8 @@ class Project:
             ledger_url=f"sqlite:///{self.root / 'ledger.db'}",
             milvus_uri=self.milvus_uri,
         )
-        return Runtime(find_pipeline(places.pipelines_dir, self.name), places, credentials, one_process=True)
+        pipeline = find_pipeline(places.pipelines_dir, self.name)
+        return Runtime(pipeline, places, credentials, open_store=self.open_store, one_process=True)
 
     def run(self, request: Request | None = None, credentials: S3Credentials | None = None) -> Report:
         """Converge in this process."""
