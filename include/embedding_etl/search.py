@@ -35,7 +35,8 @@ def search(runtime: Runtime, lane: str, query: Query) -> list[Hit]:
     live = _live(runtime, lane)
     chunk = _text_chunk(live, query.text) if query.file is None else _file_chunk(runtime, live, query.file)
     vector = load_embedder(live.settings.model, live.info).embed([chunk])
-    return runtime.store.search(live.alias, vector, query.top, query.filter_expression, FIELDS)[0]
+    params = live.settings.index.search
+    return runtime.store.search(live.alias, vector, query.top, query.filter_expression, FIELDS, params=params)[0]
 
 
 def lanes_that_read(runtime: Runtime, wanted: Modality) -> list[str]:

@@ -17,12 +17,14 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.index_kinds import INDEX_KINDS, refusal
 from include.embedding_etl.types import ChunkSettings, Limits
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +91,29 @@ class IndexSettings(_Strict):
 
     type: Literal["HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"] = "HNSW"
     metric: Literal["COSINE", "IP", "L2"] = "COSINE"
-    params: dict[str, int | float | str] = {"M": 16, "efConstruction": 200}
+    params: dict[str, int | float | str] = {"M": 16, "efConstruction": 200}  # not used by the types that have no such
+    search: dict[str, int | float | str] = {}  # parameters of a search; readers of the alias choose their own
+
+    @field_validator("params")
+    @classmethod
+    def _params_of_the_type(cls, params: dict[str, int | float | str], info: ValidationInfo) -> dict[str, Any]:
+        kind = INDEX_KINDS.get(info.data.get("type", ""))
+        # Where none were written, the ledger has recorded the default with any type.
+        if kind is not None and params != cls.model_fields["params"].default:
+            _require(info.data["type"], refusal(params, kind.default_params))
+        return params
+
+    @field_validator("search")
+    @classmethod
+    def _search_of_the_type(cls, search: dict[str, int | float | str], info: ValidationInfo) -> dict[str, Any]:
+        if kind := INDEX_KINDS.get(info.data.get("type", "")):
+            _require(info.data["type"], refusal(search, kind.search_params))
+        return search
+
+
+def _require(index_type: str, reason: str) -> None:
+    if reason:
+        raise ValueError(f"{index_type}: {reason}")
 
 
 class LaneSettings(_Strict):

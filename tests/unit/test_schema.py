@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.embedding_etl.index_kinds import INDEX_KINDS
 from include.embedding_etl.types import Row
 from include.embedding_etl.vectorstore.schema import (
     FIELDS,
     FIELDS_BY_NAME,
-    INDEX_KINDS,
     entity,
     index_params,
     physical_name,

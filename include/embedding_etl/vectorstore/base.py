@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
 
 
@@ -36,6 +37,29 @@ class VectorStore(Protocol):
     def properties(self, name: str) -> Mapping[str, str]:
         """The custom properties the collection was created with."""
 
+    def dimension(self, name: str) -> int:
+        """The dimension of an existing collection.
+
+        Raises:
+            NotFound: there is none of that name.
+            IntegrityError: `name` is an alias.
+        """
+
+    def index(self, name: str) -> tuple[str, str] | None:
+        """Type and metric of the index; None where a creation was cut off before it.
+
+        Raises:
+            NotFound: there is no such collection.
+        """
+
+    def aliases(self, name: str) -> list[str]:
+        """Aliases that point at a collection, sorted.
+
+        Raises:
+            NotFound: there is none of that real name.
+            IntegrityError: `name` is itself an alias.
+        """
+
     def upsert(self, name: str, rows: Sequence[Row]) -> None:
         """Write rows at their ids, split by count and bytes. Nothing is claimed about them until `read_versions`.
 
@@ -46,6 +70,15 @@ class VectorStore(Protocol):
     def read_versions(self, name: str, ids: Sequence[str]) -> dict[str, str]:
         """{id: object_version} of the ids that exist, read with Strong consistency."""
 
+    def fetch(self, name: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, JsonValue]]:
+        """{id: row} of the ids that exist, each with its id and the named fields, read with Strong consistency.
+
+        Split by count, and again where an answer is too large. Through a real name or an alias.
+
+        Args:
+            fields: Of the schema; "vector" is a list of floats.
+        """
+
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete by primary key, split by count. Absent ids are fine."""
 
@@ -53,7 +86,17 @@ class VectorStore(Protocol):
         """How many rows there are, read with Strong consistency."""
 
     def flush(self, name: str) -> None:
-        """Seal what was written, so that searches use the index."""
+        """Seal what was written: the server builds the index of it, by and by."""
+
+    def load_index(self, name: str) -> None:
+        """Flush, wait for the index, and load it: every search goes through it when this returns.
+
+        Before, a server may still compare with every row, and the index seems to have perfect recall.
+
+        Raises:
+            IntegrityError: an alias points at it: its readers would get errors while it is loaded again.
+            TransientError: the index was not built in time; it goes on being built.
+        """
 
     def iterate(self, name: str, fields: Sequence[str]) -> Iterator[list[dict[str, JsonValue]]]:
         """All rows, page by page, in primary key order, with the id and the named fields."""
@@ -69,9 +112,21 @@ class VectorStore(Protocol):
         """
 
     def search(
-        self, name: str, vectors: Vectors, top: int, filter_expression: str = "", fields: Sequence[str] = ()
+        self,
+        name: str,
+        vectors: Vectors,
+        top: int,
+        filter_expression: str = "",
+        fields: Sequence[str] = (),
+        params: Parameters = NO_PARAMETERS,
     ) -> list[list[Hit]]:
-        """Nearest rows for each query vector (shape (n, dimension)), through a real name or an alias."""
+        """Nearest rows for each query vector (shape (n, dimension)), through a real name or an alias.
+
+        Args:
+            params: How much of the index is looked at: `ef` for HNSW, `nprobe` for IVF. Other indexes ignore them.
+        Raises:
+            ConfigError: a parameter that no index has.
+        """
 
     def server_version(self) -> str:
         """What the server says it is, for people."""

@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
 from include.embedding_etl.vectorstore.descriptions import require_same
 from include.embedding_etl.vectorstore.failures import NotFound
 from include.embedding_etl.vectorstore.schema import ID_FIELD, VECTOR_FIELD, entity
-from include.embedding_etl.vectorstore.validate import check_ids, check_name, check_query, check_rows, check_spec
+from include.embedding_etl.vectorstore.validate import (
+    check_ids,
+    check_name,
+    check_query,
+    check_rows,
+    check_search_params,
+    check_spec,
+)
 
 _PAGE_ROWS = 1_000
 
@@ -53,13 +61,27 @@ class InMemoryStore:
         """Drop by real name; refuses aliases and what an alias points at."""
         if name in self._aliases:
             raise IntegrityError(f"{name} is an alias of {self._aliases[name]}: drop collections by their real name")
-        if aliases := [alias for alias, target in self._aliases.items() if target == name]:
+        if aliases := self._pointing_at(name):
             raise IntegrityError(f"{name} is what the alias {', '.join(aliases)} points at: point it elsewhere first")
         self._collections.pop(name, None)
 
     def properties(self, name: str) -> Mapping[str, str]:
         """The custom properties the collection was created with."""
         return dict(self._readable(name).spec.properties)
+
+    def dimension(self, name: str) -> int:
+        """The dimension of an existing collection."""
+        return self._writable(name).spec.dimension
+
+    def index(self, name: str) -> tuple[str, str] | None:
+        """Type and metric that the collection was created with."""
+        spec = self._readable(name).spec
+        return spec.index_type, spec.metric
+
+    def aliases(self, name: str) -> list[str]:
+        """Aliases that point at a collection, sorted."""
+        self._writable(name)
+        return self._pointing_at(name)
 
     def upsert(self, name: str, rows: Sequence[Row]) -> None:
         """Write rows at their ids."""
@@ -69,9 +91,14 @@ class InMemoryStore:
 
     def read_versions(self, name: str, ids: Sequence[str]) -> dict[str, str]:
         """{id: object_version} of the ids that exist."""
+        return {each: str(row["object_version"]) for each, row in self.fetch(name, ids, ["object_version"]).items()}
+
+    def fetch(self, name: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, JsonValue]]:
+        """{id: row} of the ids that exist, with the id and the named fields."""
         check_ids(ids)
+        check_query(1, fields)
         entities = self._readable(name).entities
-        return {each: entities[each]["object_version"] for each in ids if each in entities}
+        return {each: _chosen(entities[each], (ID_FIELD, *fields)) for each in ids if each in entities}
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete by primary key. Absent ids are fine."""
@@ -88,6 +115,13 @@ class InMemoryStore:
         """There is nothing to seal."""
         self._writable(name)
 
+    def load_index(self, name: str) -> None:
+        """There is no index: every search is exact."""
+        if aliases := self.aliases(name):
+            raise IntegrityError(
+                f"{name} is what the alias {', '.join(aliases)} points at: its readers would get errors"
+            )
+
     def iterate(self, name: str, fields: Sequence[str]) -> Iterator[list[dict[str, JsonValue]]]:
         """All rows, page by page, in primary key order, with the id and the named fields."""
         check_query(1, fields)
@@ -95,7 +129,7 @@ class InMemoryStore:
         ids = sorted(entities)
         for first in range(0, len(ids), _PAGE_ROWS):
             page = [entities[each] for each in ids[first : first + _PAGE_ROWS]]
-            yield [{ID_FIELD: row[ID_FIELD], **_chosen(row, fields)} for row in page]
+            yield [_chosen(row, (ID_FIELD, *fields)) for row in page]
 
     def alias_target(self, alias: str) -> str | None:
         """The real collection an alias points at; None if there is no such alias."""
@@ -110,10 +144,17 @@ class InMemoryStore:
         self._aliases[alias] = name
 
     def search(
-        self, name: str, vectors: Vectors, top: int, filter_expression: str = "", fields: Sequence[str] = ()
+        self,
+        name: str,
+        vectors: Vectors,
+        top: int,
+        filter_expression: str = "",
+        fields: Sequence[str] = (),
+        params: Parameters = NO_PARAMETERS,
     ) -> list[list[Hit]]:
         """Nearest rows for each query vector, through a real name or an alias."""
         check_query(top, fields)
+        check_search_params(params)
         collection = self._readable(name)
         matching = [row for row in collection.entities.values() if _matches(filter_expression, row)]
         return [_nearest(query, matching, collection.spec.metric, top, fields) for query in vectors]
@@ -124,6 +165,9 @@ class InMemoryStore:
 
     def close(self) -> None:
         """There is no connection; what was written stays."""
+
+    def _pointing_at(self, name: str) -> list[str]:
+        return sorted(alias for alias, target in self._aliases.items() if target == name)
 
     def _readable(self, name: str) -> _Collection:
         check_name(name)

@@ -6,26 +6,34 @@ modules are meant to be: it is one class, a method for each of the protocol.
 """
 
 import logging
-from collections import deque
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import grpc
 from pymilvus import DataType, MilvusClient, MilvusException
 
-from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.errors import IntegrityError, TransientError
+from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
 from include.embedding_etl.vectorstore.batches import MAX_BYTES, MAX_ROWS, by_count, cut
 from include.embedding_etl.vectorstore.connection import Connection, Driver
+from include.embedding_etl.vectorstore.definitions import add_fields, add_index
 from include.embedding_etl.vectorstore.descriptions import dimension_of, properties_of, require_same, server_address
 from include.embedding_etl.vectorstore.failures import AlreadyExists, NotFound, TooLarge
 from include.embedding_etl.vectorstore.filters import in_list
-from include.embedding_etl.vectorstore.key_ranges import KeyRange
+from include.embedding_etl.vectorstore.reading import read_by_id, read_in_order
 from include.embedding_etl.vectorstore.retry import STANDARD_RETRY, RetryPolicy
-from include.embedding_etl.vectorstore.schema import FIELDS, ID_FIELD, VECTOR_FIELD, entity, index_params
+from include.embedding_etl.vectorstore.schema import ID_FIELD, VECTOR_FIELD, entity, search_params
 from include.embedding_etl.vectorstore.server_versions import security_warning
-from include.embedding_etl.vectorstore.validate import check_ids, check_name, check_query, check_rows, check_spec
+from include.embedding_etl.vectorstore.validate import (
+    check_ids,
+    check_name,
+    check_query,
+    check_rows,
+    check_search_params,
+    check_spec,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +42,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pymilvus.decorators").setLevel(logging.CRITICAL)
 
 _SLOW_CALLS = 10  # loading, indexing and sealing may take so many times as long as other calls
-_PAGE_ROWS = 8_000  # Milvus Lite reads the whole collection for every page: few pages
-_WIDE_PAGE_ROWS = 1_000  # with texts or vectors a row may have 200 KB
-_WIDE_FIELDS = frozenset({"text", "meta", VECTOR_FIELD})
+_POLL_S = 0.2
 _STRONG: Mapping[str, Any] = {"consistency_level": "Strong"}
 
 
@@ -100,18 +106,19 @@ class MilvusStore:
         if (found := self._find(spec.name)) is not None:
             dimension_of(spec.name, found)  # before any server is asked: they say different things of an alias
         else:
+            schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+            add_fields(schema, spec.dimension, lambda name: DataType[name])
+            properties = dict(spec.properties)
             self._create(
-                "create_collection",
-                spec.name,
-                schema=_schema(spec),
-                properties=dict(spec.properties),
-                consistency_level="Bounded",
+                "create_collection", spec.name, schema=schema, properties=properties, consistency_level="Bounded"
             )
         self._dimensions.pop(spec.name, None)
         require_same(spec, self._dimension(spec.name), self.properties(spec.name))
-        if self._find_index(spec.name) is None:
-            self._create("create_index", spec.name, _index(spec), slow=_SLOW_CALLS)
-        if (index := self._find_index(spec.name)) != (spec.index_type, spec.metric):
+        if self.index(spec.name) is None:
+            indexes = MilvusClient.prepare_index_params()
+            add_index(indexes, spec)
+            self._create("create_index", spec.name, indexes, slow=_SLOW_CALLS)
+        if (index := self.index(spec.name)) != (spec.index_type, spec.metric):
             raise IntegrityError(f"{spec.name} exists with index {index}, not {spec.index_type} {spec.metric}")
         self._load(spec.name)
 
@@ -131,8 +138,7 @@ class MilvusStore:
             raise IntegrityError(f"{name} is an alias of {target}: drop collections by their real name")
         if not self.has_collection(name):
             return
-        listed = self._call("list_aliases", name)
-        if aliases := listed["aliases"]:
+        if aliases := self.aliases(name):
             raise IntegrityError(f"{name} is what the alias {', '.join(aliases)} points at: point it elsewhere first")
         self._call("drop_collection", name)
         self._dimensions.pop(name, None)
@@ -142,6 +148,23 @@ class MilvusStore:
         """The custom properties the collection was created with."""
         return properties_of(self._describe(name))
 
+    def dimension(self, name: str) -> int:
+        """The dimension of an existing collection."""
+        return dimension_of(name, self._describe(name))
+
+    def index(self, name: str) -> tuple[str, str] | None:
+        """Type and metric of the index."""
+        listed = self._call("list_indexes", name, VECTOR_FIELD)
+        if not listed:
+            return None
+        found = self._call("describe_index", name, listed[0])
+        return found["index_type"], found["metric_type"]
+
+    def aliases(self, name: str) -> list[str]:
+        """Aliases that point at a collection, sorted."""
+        self.dimension(name)  # Milvus Lite knows aliases of aliases, and of what is missing
+        return sorted(self._call("list_aliases", name)["aliases"])
+
     def upsert(self, name: str, rows: Sequence[Row]) -> None:
         """Write rows at their ids, split by count and bytes. Nothing is claimed about them until `read_versions`."""
         sizes = check_rows(rows, self._dimension(name))
@@ -150,12 +173,13 @@ class MilvusStore:
 
     def read_versions(self, name: str, ids: Sequence[str]) -> dict[str, str]:
         """{id: object_version} of the ids that exist, read with Strong consistency."""
+        return {each: str(row["object_version"]) for each, row in self.fetch(name, ids, ["object_version"]).items()}
+
+    def fetch(self, name: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, JsonValue]]:
+        """{id: row} of the ids that exist, with the id and the named fields, read with Strong consistency."""
         check_ids(ids)
-        versions: dict[str, str] = {}
-        for batch in by_count(ids):
-            rows = self._query(name, in_list(ID_FIELD, batch), ["object_version"])
-            versions |= {row[ID_FIELD]: row["object_version"] for row in rows}
-        return versions
+        check_query(1, fields)
+        return read_by_id(lambda expression, wanted: self._query(name, expression, wanted), ids, fields)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete by primary key, split by count. Absent ids are fine."""
@@ -173,25 +197,28 @@ class MilvusStore:
         dimension_of(name, self._describe(name))  # Milvus Lite does not mind a collection that is missing
         self._call("flush", name, slow=_SLOW_CALLS)
 
-    def iterate(self, name: str, fields: Sequence[str]) -> Iterator[list[dict[str, JsonValue]]]:
-        """All rows, page by page, in primary key order, with the id and the named fields.
+    def load_index(self, name: str) -> None:
+        """Make every search of a collection that nobody reads yet go through its index.
 
-        By ranges of keys. The client's own iterator reads with the collection's default consistency, whatever is asked,
-        and so misses rows that were just written. Offsets end at 16,384, and with a limit the order is the server's.
+        A flush only begins to build it, and until that is done servers compare with every row. Milvus 2.3 goes on doing
+        so for minutes after it is done: so the collection is released, and loaded with its index.
         """
+        if aliases := self.aliases(name):
+            raise IntegrityError(
+                f"{name} is what the alias {', '.join(aliases)} points at: its readers would get errors"
+            )
+        self.flush(name)
+        self._wait_for_index(name)
+        self._call("release_collection", name)
+        self._connection.forget(name)
+        self._load(name)
+
+    def iterate(self, name: str, fields: Sequence[str]) -> Iterator[list[dict[str, JsonValue]]]:
+        """All rows, page by page, in primary key order, with the id and the named fields."""
         check_query(1, fields)
-        rows_a_page = _WIDE_PAGE_ROWS if _WIDE_FIELDS & set(fields) else _PAGE_ROWS
-        ranges = deque(KeyRange.everything().split(self.count(name) // rows_a_page + 1))
-        while ranges:
-            keys = ranges.popleft()
-            try:
-                rows = self._query(name, keys.expression, fields)
-            except TooLarge:
-                ranges.extendleft(reversed(keys.split(2)))
-                continue
-            if rows:
-                rows.sort(key=itemgetter(ID_FIELD))
-                yield [{key: row[key] for key in (ID_FIELD, *fields)} for row in rows]
+        yield from read_in_order(
+            lambda expression, wanted: self._query(name, expression, wanted), self.count(name), fields
+        )
 
     def alias_target(self, alias: str) -> str | None:
         """The real collection an alias points at; None if there is no such alias."""
@@ -216,10 +243,17 @@ class MilvusStore:
             raise IntegrityError(f"alias {alias} points at {target} after it was pointed at {name}")
 
     def search(
-        self, name: str, vectors: Vectors, top: int, filter_expression: str = "", fields: Sequence[str] = ()
+        self,
+        name: str,
+        vectors: Vectors,
+        top: int,
+        filter_expression: str = "",
+        fields: Sequence[str] = (),
+        params: Parameters = NO_PARAMETERS,
     ) -> list[list[Hit]]:
         """Nearest rows for each query vector, with Strong consistency: what a run wrote is found right after it."""
         check_query(top, fields)
+        check_search_params(params)
         if not len(vectors):
             return []
         found = self._call(
@@ -230,6 +264,7 @@ class MilvusStore:
             limit=top,
             filter=filter_expression,
             output_fields=list(fields) or [ID_FIELD],
+            search_params={"params": search_params(params, top)},
             **_STRONG,
         )
         return [
@@ -258,16 +293,18 @@ class MilvusStore:
 
     def _dimension(self, name: str) -> int:
         if name not in self._dimensions:
-            self._dimensions[name] = dimension_of(name, self._describe(name))
+            self._dimensions[name] = self.dimension(name)
         return self._dimensions[name]
 
-    def _find_index(self, name: str) -> tuple[str, str] | None:
-        """Type and metric."""
-        listed = self._call("list_indexes", name, VECTOR_FIELD)
-        if not listed:
-            return None
-        found = self._call("describe_index", name, listed[0])
-        return found["index_type"], found["metric_type"]
+    def _wait_for_index(self, name: str) -> None:
+        until = time.monotonic() + self._timeout_s * _SLOW_CALLS
+        while (found := self._call("describe_index", name, VECTOR_FIELD))["pending_index_rows"]:
+            if time.monotonic() > until:
+                raise TransientError(
+                    f"Milvus at {self._address}: {name}: {found['pending_index_rows']} of {found['total_rows']} rows "
+                    "are not in the index yet"
+                )
+            time.sleep(_POLL_S)
 
     def _upsert_batch(self, name: str, batch: Sequence[Row]) -> None:
         entities = [entity(row) for row in batch]
@@ -304,28 +341,3 @@ class MilvusStore:
         return self._connection.run(
             what, lambda client: getattr(client, method)(*names, timeout=timeout_s, **options), load
         )
-
-
-def _index(spec: CollectionSpec) -> Any:
-    wanted = MilvusClient.prepare_index_params()
-    params = index_params(spec.index_type, spec.index_params)
-    wanted.add_index(VECTOR_FIELD, index_type=spec.index_type, metric_type=spec.metric, params=params)
-    return wanted
-
-
-def _schema(spec: CollectionSpec) -> Any:
-    types = {
-        "varchar": DataType.VARCHAR,
-        "int64": DataType.INT64,
-        "json": DataType.JSON,
-        "vector": DataType.FLOAT_VECTOR,
-    }
-    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    for field in FIELDS:
-        options: dict[str, int | bool] = {"is_primary": field.name == ID_FIELD}
-        if field.kind == "varchar":
-            options["max_length"] = field.max_bytes
-        if field.kind == "vector":
-            options["dim"] = spec.dimension
-        schema.add_field(field.name, types[field.kind], **options)
-    return schema

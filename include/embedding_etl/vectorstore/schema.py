@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from include.embedding_etl.index_kinds import INDEX_KINDS, Parameters
 from include.embedding_etl.types import Row
 
 FieldKind = Literal["varchar", "int64", "json", "vector"]
@@ -42,21 +43,6 @@ FIELDS = (
 FIELDS_BY_NAME: Mapping[str, Field] = {field.name: field for field in FIELDS}
 
 
-@dataclass(frozen=True, slots=True)
-class IndexKind:
-    """A vector index that every server we support really builds."""
-
-    default_params: Mapping[str, int | float | str]
-
-
-# Milvus Lite accepts any other name and then fails silently.
-INDEX_KINDS: Mapping[str, IndexKind] = {
-    "HNSW": IndexKind({"M": 16, "efConstruction": 200}),
-    "IVF_FLAT": IndexKind({"nlist": 128}),
-    "IVF_SQ8": IndexKind({"nlist": 128}),
-    "FLAT": IndexKind({}),
-    "AUTOINDEX": IndexKind({}),
-}
 METRICS = ("COSINE", "IP", "L2")
 
 
@@ -81,7 +67,12 @@ def entity(row: Row) -> dict[str, Any]:
     return values
 
 
-def index_params(index_type: str, params: Mapping[str, int | float | str]) -> dict[str, int | float | str]:
+def index_params(index_type: str, params: Parameters) -> dict[str, int | float | str]:
     """The parameters that this type of index takes, with defaults: a server refuses those of another type."""
     defaults = INDEX_KINDS[index_type].default_params
     return {name: params.get(name, default) for name, default in defaults.items()}
+
+
+def search_params(params: Parameters, top: int) -> dict[str, int | float | str]:
+    """The parameters of one search. Milvus servers refuse an `ef` below the number of hits, Milvus Lite raises it."""
+    return {name: max(int(value), top) if name == "ef" else value for name, value in params.items()}

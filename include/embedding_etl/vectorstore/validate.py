@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from include.embedding_etl.errors import ConfigError, IntegrityError
+from include.embedding_etl.index_kinds import INDEX_KINDS, SEARCH_PARAMS, Parameters, refusal
 from include.embedding_etl.types import CollectionSpec, Row
-from include.embedding_etl.vectorstore.schema import FIELDS, INDEX_KINDS, METRICS, VECTOR_FIELD
+from include.embedding_etl.vectorstore.schema import FIELDS, METRICS, VECTOR_FIELD
 
 NORM_TOLERANCE = 1e-3  # float32 arithmetic of bf16 models stays well within it
 MAX_DIMENSION = 32_768
@@ -92,6 +93,16 @@ def check_query(top: int, fields: Sequence[str]) -> None:
     for name in fields:
         if name not in names:
             raise ConfigError(f"field {name!r} is unknown; allowed are {', '.join(names)}")
+
+
+def check_search_params(params: Parameters) -> None:
+    """Check the parameters of a search.
+
+    Raises:
+        ConfigError: no index has such a parameter: a server would ignore it; or a value that a server would refuse.
+    """
+    if reason := refusal(params, SEARCH_PARAMS):
+        raise ConfigError(f"search parameter {reason}")
 
 
 def _check_values(row: Row) -> int:
