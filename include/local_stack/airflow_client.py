@@ -90,9 +90,23 @@ class AirflowClient:
         ]
         return str(runs[0]["dag_run_id"]) if runs else None
 
-    def trigger(self, dag_id: str) -> str:
-        """Start a run by hand, and return its id."""
-        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
+    def trigger(self, dag_id: str, **form: Any) -> str:
+        """Start a run by hand, as its form would, and return its id.
+
+        Raises:
+            TransientError: Airflow refuses a value of the form; the message says which.
+        """
+        document = {"logical_date": None, "conf": form}
+        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=document)["dag_run_id"])
+
+    def question(self, dag_id: str, run_id: str, task_id: str) -> Json:
+        """What a waiting task asks a person: subject, body, options."""
+        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails")
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer it."""
+        url = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self._call("PATCH", url, json={"chosen_options": [option], "params_input": {}})
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """queued, running, success or failed."""
