@@ -12,6 +12,7 @@ from typing import Self
 from include.embedding_etl.embedding_store import Embedding, write_embeddings
 from include.embedding_etl.errors import PoisonObject
 from include.embedding_etl.failpoints import durable_write
+from include.embedding_etl.lane_changes import hash_limits
 from include.embedding_etl.lane_collection import LaneCollection
 from include.embedding_etl.ledger.records import Lease, Letter
 from include.embedding_etl.run_files import RunFiles
@@ -76,7 +77,16 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
         """The object becomes a dead letter; the shard goes on."""
         self._failed[record.content_hash] = error
         task = f"embed {self._reference}"
-        letter = Letter(record.key, record.etag, error.stage, error.error_class, error.message, self._run_id, task)
+        letter = Letter(
+            record.key,
+            record.etag,
+            error.stage,
+            error.error_class,
+            error.message,
+            self._run_id,
+            task,
+            hash_limits(self._runtime.pipeline.limits),
+        )
         with durable_write("dead_letters"):
             self._runtime.ledger.dead_letters.record(
                 self._runtime.pipeline.name, self._collection.lane, self._collection.fingerprint, [letter]

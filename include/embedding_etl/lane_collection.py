@@ -109,6 +109,12 @@ def find_live(runtime: Runtime, lane: str) -> LaneCollection | None:
     return open_collection(runtime, record.name) if record is not None else None
 
 
+def live_fingerprints(runtime: Runtime) -> dict[str, str]:
+    """Of every lane that has a live collection, by the ledger alone: no model is looked for."""
+    records = runtime.ledger.collections.of_pipeline(runtime.pipeline.name)
+    return {record.lane: record.fingerprint for record in records if record.state == "live"}
+
+
 def ensure_live(runtime: Runtime, lane: str) -> LaneCollection:
     """The lane's live collection; on the first run it is created from the YAML, with its alias."""
     found = find_live(runtime, lane)

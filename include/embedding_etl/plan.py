@@ -14,7 +14,7 @@ from include.embedding_etl.diff import Action, Change, decide_changes, merge
 from include.embedding_etl.embed.fingerprint import fingerprint
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.estimate import estimate
-from include.embedding_etl.lane_changes import LetterCursor, accepts
+from include.embedding_etl.lane_changes import accepts, open_letters
 from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.routing import KeyFilter
 from include.embedding_etl.runtime import Runtime
@@ -123,7 +123,7 @@ def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
     digest = live.fingerprint if live else fingerprint(info, settings.chunk)
     result = LanePlan(differs=live.differs if live else ())
     gone = {record.content_hash for record in read_work(state, RECORDS) if record.vanished and record.content_hash}
-    letters = LetterCursor(runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane, digest))
+    letters = open_letters(runtime, lane, digest)
     entries = runtime.ledger.entries.stream(live.name) if live else iter(())
     with closing(letters):
         changes = decide_changes(

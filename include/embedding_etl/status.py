@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from include.embedding_etl.errors import EmbeddingEtlError
-from include.embedding_etl.lane_collection import find_live
+from include.embedding_etl.lane_collection import find_live, live_fingerprints
 from include.embedding_etl.ledger.records import RunRecord
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import JsonValue
@@ -23,7 +23,9 @@ class LaneStatus:
     objects: int = 0  # with verified rows
     rows_ledger: int = 0
     rows_milvus: int | None = None
-    dead_letters: dict[str, int] = field(default_factory=dict)  # error class -> open letters
+    dead_letters: dict[str, int] = field(
+        default_factory=dict
+    )  # error class -> open letters, without the dismissed ones
     differs: tuple[str, ...] = ()  # configuration differs from live: reindex to apply
     problem: str = ""
 
@@ -57,7 +59,7 @@ def status(runtime: Runtime) -> Status:
     result = Status(
         name, dict(counts.active), dict(counts.skipped), counts.vanished, last_run=runs[0] if runs else None
     )
-    letters = runtime.ledger.dead_letters.counts(name)
+    letters = runtime.ledger.dead_letters.counts(name, live_fingerprints(runtime))
     for lane in runtime.pipeline.lanes:
         result.lanes[lane] = LaneStatus(runtime.pipeline.alias(lane), dead_letters=dict(letters.get(lane, {})))
         try:

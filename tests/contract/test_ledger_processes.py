@@ -47,7 +47,7 @@ def test_four_processes_write_at_once_and_nothing_is_lost(ledger: Ledger, ledger
         process.join(120)
     assert [process.exitcode for process in started] == [0] * WRITERS
     assert sum(1 for _ in ledger.objects.stream("demo")) == WRITERS * BATCHES * BATCH
-    assert [letter.attempts for letter in ledger.dead_letters.open_for("demo", "text")] == [WRITERS * BATCHES]
+    assert [letter.attempts for letter in ledger.dead_letters.open_for("demo", "text", "f1")] == [WRITERS * BATCHES]
     run = ledger.runs.get("r")
     assert run is not None
     assert run.totals()[0].counts == {"rows": WRITERS * BATCHES * BATCH}

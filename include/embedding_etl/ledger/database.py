@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -21,6 +21,7 @@ UPGRADE_HINT = "run `etl ledger upgrade`"
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 Select: TypeAlias = sa.Select[*tuple[Any, ...]]
+Value = TypeVar("Value", str, int)
 Upsert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 _INSERTS: Mapping[str, Callable[[sa.Table], Upsert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -94,7 +95,7 @@ def execute_many(connection: sa.Connection, statement: sa.Executable, rows: Sequ
         connection.execute(statement, rows)
 
 
-def in_slices(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def in_slices(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     """Cut a list for IN: databases limit the variables of one statement (SQLite: 32,766; 999 before 3.32)."""
     return (values[start : start + _VALUES_PER_QUERY] for start in range(0, len(values), _VALUES_PER_QUERY))
 

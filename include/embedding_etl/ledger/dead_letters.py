@@ -1,17 +1,27 @@
-"""Objects that could not be processed: why, how often, and what became of them."""
+"""Objects that could not be processed: why, how often, and what became of them.
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeAlias
+A letter is open until its object was processed or is gone. A dismissed letter is an open one that asks nothing of
+anybody: a person has said that this version will do without.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from include.embedding_etl.ledger.database import Database, Row, execute_many, in_slices, insert_into, now_ms
-from include.embedding_etl.ledger.records import DeadLetter, Letter
+from include.embedding_etl.ledger.records import DeadLetter, Letter, LetterFilter, LetterState
 from include.embedding_etl.ledger.tables import OPEN, dead_letters
+from include.embedding_etl.redaction import redact
 
-LetterState: TypeAlias = Literal["open", "resolved", "all"]
 MESSAGE_CHARACTERS = 2_000
-_STATES: dict[LetterState, sa.ColumnElement[bool]] = {"open": OPEN, "resolved": ~OPEN, "all": sa.true()}
+_DISMISSED = dead_letters.c.dismissed_at_ms.is_not(None)
+_STATES: dict[LetterState, sa.ColumnElement[bool]] = {
+    "open": sa.and_(OPEN, ~_DISMISSED),
+    "dismissed": sa.and_(OPEN, _DISMISSED),
+    "resolved": ~OPEN,
+    "all": sa.true(),
+}
+_IDENTITY = ("pipeline", "lane", "fingerprint", "key")  # of the one letter that may be open
 
 # In the order of DeadLetter's fields.
 _LETTER = sa.select(
@@ -31,6 +41,7 @@ _LETTER = sa.select(
     dead_letters.c.run_id,
     dead_letters.c.task,
     dead_letters.c.dismissed_at_ms,
+    dead_letters.c.limits_hash,
 )
 
 
@@ -43,7 +54,8 @@ class DeadLetters:
     def record(self, pipeline: str, lane: str, fingerprint: str, letters: Iterable[Letter]) -> None:
         """Open letters, or count another attempt where the same version failed with the same fingerprint before.
 
-        A letter about another version is resolved by its successor.
+        A letter about another version is resolved by its successor. Secrets in a message are blotted out here, so that
+        no way leads around it.
         """
         at = now_ms()
         rows = [
@@ -55,12 +67,13 @@ class DeadLetters:
                 "fingerprint": fingerprint,
                 "stage": letter.stage,
                 "error_class": letter.error_class,
-                "message": letter.message[:MESSAGE_CHARACTERS],
+                "message": redact(letter.message)[:MESSAGE_CHARACTERS],
                 "attempts": 1,
                 "first_at_ms": at,
                 "last_at_ms": at,
                 "run_id": letter.run_id,
                 "task": letter.task,
+                "limits_hash": letter.limits_hash,
             }
             for letter in letters
         ]
@@ -75,15 +88,10 @@ class DeadLetters:
             insert = insert_into(connection, dead_letters)
             again = {
                 name: insert.excluded[name]
-                for name in ("stage", "error_class", "message", "last_at_ms", "run_id", "task")
+                for name in ("stage", "error_class", "message", "last_at_ms", "run_id", "task", "limits_hash")
             }
             statement = insert.on_conflict_do_update(
-                index_elements=[
-                    dead_letters.c.pipeline,
-                    dead_letters.c.lane,
-                    dead_letters.c.fingerprint,
-                    dead_letters.c.key,
-                ],
+                index_elements=[dead_letters.c[name] for name in _IDENTITY],
                 index_where=OPEN,
                 set_={**again, "attempts": dead_letters.c.attempts + 1},
             )
@@ -104,58 +112,64 @@ class DeadLetters:
         with self._database.writing() as connection:
             return connection.execute(statement.values(resolved_at_ms=now_ms())).rowcount
 
+    def reset(self, ids: Sequence[int]) -> int:
+        """Let open letters be tried again, dismissed ones too, by setting their attempts to 0.
+
+        Returns:
+            How many of them are due now; those that were resolved meanwhile are not.
+        """
+        return self._update_open(ids, attempts=0, dismissed_at_ms=None)
+
+    def dismiss(self, ids: Sequence[int]) -> int:
+        """Mark open letters as asking nothing of anybody. Their objects stay held back until they change.
+
+        Returns:
+            How many were open.
+        """
+        return self._update_open(ids, dismissed_at_ms=now_ms())
+
+    def get(self, letter_id: int) -> DeadLetter | None:
+        """One letter, in whatever state."""
+        found = self.list(LetterFilter(state="all", ids=[letter_id]), limit=1)
+        return found[0] if found else None
+
     def open_for(self, pipeline: str, lane: str, fingerprint: str) -> Iterator[DeadLetter]:
         """The open letters of a lane and fingerprint, dismissed ones too, in UTF-8 byte order of their keys."""
-        rows = self._database.stream(_LETTER.where(*_open_in(pipeline, lane, fingerprint)), dead_letters.c.key)
-        return (DeadLetter(*row) for row in rows)
+        return self._stream(*_open_in(pipeline, lane, fingerprint))
 
-    def counts(self, pipeline: str) -> dict[str, dict[str, int]]:
-        """Open letters as {lane: {error_class: how many}}."""
+    def dismissed_for(self, pipeline: str, lane: str, fingerprint: str) -> Iterator[DeadLetter]:
+        """The dismissed ones among `open_for`, in the same order."""
+        return self._stream(*_open_in(pipeline, lane, fingerprint), _DISMISSED)
+
+    def still_open(self, ids: Sequence[int]) -> Iterator[DeadLetter]:
+        """What is open now about the objects of these letters: the same letters, or those that took their place."""
+        asked = dead_letters.alias("asked")
+        same = (asked.c[name] == dead_letters.c[name] for name in _IDENTITY)
+        statement = _LETTER.select_from(dead_letters.join(asked, sa.and_(*same))).where(OPEN)
+        for some in in_slices(ids):
+            with self._database.reading() as connection:
+                rows: Sequence[Row] = connection.execute(statement.where(asked.c.id.in_(some))).all()
+            yield from (DeadLetter(*row) for row in rows)
+
+    def counts(self, pipeline: str, fingerprints: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
+        """Open letters that are not dismissed, as {lane: {error_class: how many}}.
+
+        Args:
+            pipeline: Whose.
+            fingerprints: For each lane that is meant, which fingerprint; None = all lanes, all fingerprints.
+        """
         names = (dead_letters.c.lane, dead_letters.c.error_class)
-        statement = sa.select(*names, sa.func.count()).where(dead_letters.c.pipeline == pipeline, OPEN)
+        conditions = _conditions(LetterFilter(pipeline, fingerprints=fingerprints))
+        statement = sa.select(*names, sa.func.count()).where(*conditions).group_by(*names).order_by(*names)
         counts: dict[str, dict[str, int]] = {}
         with self._database.reading() as connection:
-            for lane, error_class, count in connection.execute(statement.group_by(*names).order_by(*names)):
+            for lane, error_class, count in connection.execute(statement):
                 counts.setdefault(lane, {})[error_class] = count
         return counts
 
-    def reset(
-        self,
-        pipeline: str,
-        lane: str | None = None,
-        error_class: str | None = None,
-        stage: str | None = None,
-        keys: Sequence[str] | None = None,
-    ) -> int:
-        """Let open letters be tried again, by setting their attempts to 0; filters narrow down which ones.
-
-        Returns:
-            How many letters were waiting and are now due.
-        """
-        conditions = _filters(pipeline=pipeline, lane=lane, error_class=error_class, stage=stage)
-        statement = sa.update(dead_letters).where(*conditions, OPEN, dead_letters.c.attempts > 0).values(attempts=0)
-        with self._database.writing() as connection:
-            if keys is None:
-                return connection.execute(statement).rowcount
-            slices = [statement.where(dead_letters.c.key.in_(some)) for some in in_slices(keys)]
-            return sum(connection.execute(one).rowcount for one in slices)
-
-    def list(
-        self,
-        pipeline: str | None = None,
-        lane: str | None = None,
-        error_class: str | None = None,
-        stage: str | None = None,
-        key: str | None = None,
-        state: LetterState = "open",
-        before_id: int | None = None,
-        limit: int = 100,
-    ) -> tuple[DeadLetter, ...]:
+    def list(self, wanted: LetterFilter, before_id: int | None = None, limit: int = 100) -> tuple[DeadLetter, ...]:
         """One page of letters, the newest first. `before_id` is the id of the last letter of the page before."""
-        conditions = [
-            *_filters(pipeline=pipeline, lane=lane, error_class=error_class, stage=stage, key=key),
-            _STATES[state],
-        ]
+        conditions = _conditions(wanted)
         if before_id is not None:
             conditions.append(dead_letters.c.id < before_id)
         statement = _LETTER.where(*conditions).order_by(dead_letters.c.id.desc()).limit(limit)
@@ -163,11 +177,35 @@ class DeadLetters:
             rows: Iterable[Row] = connection.execute(statement)
             return tuple(DeadLetter(*row) for row in rows)
 
+    def _stream(self, *conditions: sa.ColumnElement[bool]) -> Iterator[DeadLetter]:
+        rows = self._database.stream(_LETTER.where(*conditions), dead_letters.c.key)
+        return (DeadLetter(*row) for row in rows)
+
+    def _update_open(self, ids: Sequence[int], **values: int | None) -> int:
+        statement = sa.update(dead_letters).where(OPEN).values(**values)
+        with self._database.writing() as connection:
+            slices = [statement.where(dead_letters.c.id.in_(some)) for some in in_slices(ids)]
+            return sum(connection.execute(one).rowcount for one in slices)
+
 
 def _open_in(pipeline: str, lane: str, fingerprint: str | None) -> tuple[sa.ColumnElement[bool], ...]:
     same = () if fingerprint is None else (dead_letters.c.fingerprint == fingerprint,)
     return (dead_letters.c.pipeline == pipeline, dead_letters.c.lane == lane, *same, OPEN)
 
 
-def _filters(**values: str | None) -> Sequence[sa.ColumnElement[bool]]:
-    return [dead_letters.c[name] == value for name, value in values.items() if value is not None]
+def _conditions(wanted: LetterFilter) -> list[sa.ColumnElement[bool]]:
+    names = ("pipeline", "lane", "error_class", "stage", "key")
+    asked = [(name, getattr(wanted, name)) for name in names]
+    conditions = [dead_letters.c[name] == value for name, value in asked if value is not None]
+    conditions.append(_STATES[wanted.state])
+    if wanted.since_ms is not None:
+        conditions.append(dead_letters.c.last_at_ms >= wanted.since_ms)
+    if wanted.ids is not None:
+        conditions.append(dead_letters.c.id.in_(wanted.ids))
+    if wanted.fingerprints is not None:
+        lanes = [
+            sa.and_(dead_letters.c.lane == lane, dead_letters.c.fingerprint == fingerprint)
+            for lane, fingerprint in wanted.fingerprints.items()
+        ]
+        conditions.append(sa.or_(sa.false(), *lanes))
+    return conditions

@@ -1,7 +1,7 @@
 """What the ledger hands out and takes in, beside `types.ObjectRecord` and `types.Entry`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -49,6 +49,7 @@ class Letter:
     message: str
     run_id: str
     task: str = ""
+    limits_hash: str | None = None  # of the limits that it failed under
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,39 @@ class DeadLetter:
     stage: str
     error_class: str
     message: str
-    attempts: int  # 0 = a person asked for another try
+    attempts: int  # of this version since a person last asked for another try; 0 = has just asked
     first_at_ms: int
     last_at_ms: int
     resolved_at_ms: int | None  # None = open
     run_id: str
     task: str  # stage and shard that saw it last
     dismissed_at_ms: int | None  # a person said that this version will do without: not tried, not counted
+    limits_hash: str | None  # of the limits that it failed under; None = written before letters remembered it
+
+    @property
+    def state(self) -> str:
+        """open, dismissed or resolved."""
+        if self.resolved_at_ms is not None:
+            return "resolved"
+        return "open" if self.dismissed_at_ms is None else "dismissed"
+
+
+LetterState: TypeAlias = Literal["open", "dismissed", "resolved", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which letters; what is None narrows nothing down."""
+
+    pipeline: str | None = None
+    lane: str | None = None
+    error_class: str | None = None
+    stage: str | None = None
+    key: str | None = None
+    state: LetterState = "open"
+    since_ms: int | None = None  # failed at this time or later
+    fingerprints: Mapping[str, str] | None = None  # lane -> the fingerprint of the collection that is meant
+    ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

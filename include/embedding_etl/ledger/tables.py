@@ -96,6 +96,7 @@ dead_letters = sa.Table(
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("task", sa.Text, nullable=False, server_default=""),
     sa.Column("dismissed_at_ms", sa.BigInteger, nullable=True),
+    sa.Column("limits_hash", sa.Text, nullable=True),  # NULL = written before letters remembered it
     sqlite_autoincrement=True,
 )
 OPEN = dead_letters.c.resolved_at_ms.is_(None)

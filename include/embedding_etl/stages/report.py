@@ -30,6 +30,7 @@ class LaneReport:
     objects: int = 0  # routed to this lane
     indexed: int = 0  # verified in Milvus at their current version
     dead_letters: int = 0  # open, for the current version
+    dismissed: int = 0  # the same, but a person said that it will do without
     deferred: int = 0  # changed while they were read, or not readable: the next run looks again
     pending: int = 0  # should have been done by this run and was not
     rows_ledger: int = 0
@@ -130,8 +131,13 @@ def _fill_lane(
         problems.append(f"lane {lane}: it has no collection yet, since this run did not get that far")
         return
     result.collection, result.differs = live.name, live.differs
-    actions = Counter(change.action for change in _judged(runtime, live, listing))
-    result.indexed, result.dead_letters = actions[Action.KEEP], actions[Action.DEAD]
+    actions: Counter[Action] = Counter()
+    letters = runtime.ledger.dead_letters.dismissed_for(live.pipeline, lane, live.fingerprint)
+    for change, dismissed in merge(_judged(runtime, live, listing), letters, lambda a: a.key, lambda b: b.key):
+        if change is not None:
+            actions[change.action] += 1
+            result.dismissed += change.action is Action.DEAD and dismissed is not None
+    result.indexed, result.dead_letters = actions[Action.KEEP], actions[Action.DEAD] - result.dismissed
     result.deferred = actions[Action.DEFER]
     result.pending = sum(actions[action] for action in PENDING)
     result.objects = sum(actions.values()) - actions[Action.DELETE] - actions[Action.DEFER]

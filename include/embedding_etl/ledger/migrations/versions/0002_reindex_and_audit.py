@@ -21,6 +21,7 @@ def upgrade() -> None:
     op.add_column("collections", sa.Column("dropped_at_ms", sa.BigInteger, nullable=True))
     op.add_column("dead_letters", sa.Column("task", sa.Text, nullable=False, server_default=""))
     op.add_column("dead_letters", sa.Column("dismissed_at_ms", sa.BigInteger, nullable=True))
+    op.add_column("dead_letters", sa.Column("limits_hash", sa.Text, nullable=True))
     op.drop_index("uq_dead_letters_open", "dead_letters")
     op.create_index(
         "uq_dead_letters_open",
@@ -83,6 +84,7 @@ def downgrade() -> None:
         postgresql_where=OPEN,
     )
     for table, column in (
+        ("dead_letters", "limits_hash"),
         ("dead_letters", "dismissed_at_ms"),
         ("dead_letters", "task"),
         ("collections", "dropped_at_ms"),
