@@ -25,6 +25,11 @@ class RunFiles:
         """The complete listing."""
         return f"{self.prefix}/snapshot.parquet"
 
+    @property
+    def replay(self) -> str:
+        """Ids of the dead letters that this run was asked to try again."""
+        return f"{self.prefix}/replay.parquet"
+
     def shard(self, reference: str) -> str:
         """What one mapped task has to do."""
         lane, number = parse_shard(reference)

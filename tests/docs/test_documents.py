@@ -30,7 +30,7 @@ def test_every_command_is_in_the_readme(command: str) -> None:
 
 
 def test_the_readme_names_no_command_that_does_not_exist() -> None:
-    named = {match.group(1) for match in re.finditer(r"\betl (\w+)", README)} - {"run", "a"}
+    named = {match.group(1) for match in re.finditer(r"\betl ([\w-]+)", README)} - {"run", "a"}
     assert named <= {name.split()[0] for name in [*commands(), "ledger"]}
 
 

@@ -10,6 +10,7 @@ import typer
 
 from include.embedding_etl.cli import reindex as reindex_commands
 from include.embedding_etl.cli import tables
+from include.embedding_etl.cli.dead_letters import dead_letters_app
 from include.embedding_etl.cli.session import Json, Pipeline, console, new_run_id, opened, plain_errors, progress, show
 from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.settings import Places
@@ -19,6 +20,7 @@ models_app = typer.Typer(no_args_is_help=False, help="List each lane's model, or
 ledger_app = typer.Typer(no_args_is_help=True, help="The ledger's schema.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(reindex_commands.collections_app, name="collections")
 app.command()(reindex_commands.reindex)
 app.command()(reindex_commands.rollback)

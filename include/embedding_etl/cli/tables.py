@@ -12,6 +12,8 @@ from rich.text import Text
 from include.embedding_etl.types import Hit, JsonValue
 
 if TYPE_CHECKING:
+    from include.embedding_etl.dead_letters import Replay, ReplayOutcome
+    from include.embedding_etl.ledger.records import DeadLetter
     from include.embedding_etl.model_list import ListedModel
     from include.embedding_etl.plan import Plan
     from include.embedding_etl.reindex import ReindexResult
@@ -51,6 +53,8 @@ def show_report(console: Console, report: "Report") -> None:
     console.print(table)
     show_left_out(console, report.unrouted, report.skipped)
     for lane, figures in report.lanes.items():
+        if figures.dismissed:
+            console.print(plain(f"{lane}: {figures.dismissed} dismissed dead letters are not counted"))
         show_difference(console, lane, figures.differs)
     if report.green:
         console.print("Green: storage, ledger and Milvus agree.", style="green")
@@ -197,3 +201,63 @@ def _moment(epoch_ms: JsonValue) -> str:
 
 def _lines(keys: Sequence[str]) -> Text:
     return Text("\n").join(plain(key, 40) for key in keys or ["nothing"])
+
+
+def show_letters(console: Console, pipeline: str, letters: Sequence["DeadLetter"], limit: int) -> None:
+    """Dead letters, the newest first."""
+    table = _table(f"{pipeline}: dead letters", "id", "<lane", "<class", "<object", "tries", "<last time", "<message")
+    for letter in letters[:limit]:
+        table.add_row(
+            str(letter.id),
+            plain(letter.lane),
+            plain(letter.error_class),
+            plain(letter.key, 48),
+            str(letter.attempts),
+            plain(_moment(letter.last_at_ms)),
+            plain(letter.message, 80),
+        )
+    console.print(table)
+    if not letters:
+        console.print("There are none.")
+    if len(letters) > limit:
+        console.print(f"There are more than these {limit}: --limit shows them.", highlight=False)
+
+
+def show_letter(console: Console, letter: "DeadLetter") -> None:
+    """One dead letter, a line for each fact."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts = [
+        ("object", letter.key),
+        ("version", letter.version),
+        ("lane", letter.lane),
+        ("state", letter.state if letter.attempts else f"{letter.state}, due"),
+        ("stage", letter.stage),
+        ("class", letter.error_class),
+        ("message", letter.message),
+        ("tries", letter.attempts),
+        ("first time", _moment(letter.first_at_ms)),
+        ("last time", _moment(letter.last_at_ms)),
+        ("run", letter.run_id),
+        ("task", letter.task),
+        ("fingerprint", letter.fingerprint),
+    ]
+    for name, fact in facts:
+        table.add_row(Text(name, style="bold"), plain(fact))
+    console.print(table)
+
+
+def show_replay(console: Console, chosen: "Replay", report: "Report | None", outcome: "ReplayOutcome | None") -> None:
+    """What replayed letters came to."""
+    if not chosen.due:
+        console.print("Nothing to replay: no open dead letter is like that.")
+    elif report is None or outcome is None:
+        console.print(f"{chosen.due} dead letters are due: the next run tries them.", highlight=False)
+    else:
+        show_report(console, report)
+        console.print(
+            f"Of {chosen.due} dead letters {outcome.healed} are healed, {outcome.failed_again} failed again, "
+            f"{outcome.waiting} were not tried.",
+            highlight=False,
+        )
+        for letter in outcome.examples:
+            console.print(plain(f"{letter.id} {letter.lane} {letter.key}: {letter.error_class}: {letter.message}"))

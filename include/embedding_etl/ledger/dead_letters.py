@@ -18,6 +18,7 @@ _DISMISSED = dead_letters.c.dismissed_at_ms.is_not(None)
 _STATES: dict[LetterState, sa.ColumnElement[bool]] = {
     "open": sa.and_(OPEN, ~_DISMISSED),
     "dismissed": sa.and_(OPEN, _DISMISSED),
+    "unresolved": OPEN,
     "resolved": ~OPEN,
     "all": sa.true(),
 }

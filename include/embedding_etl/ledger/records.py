@@ -82,7 +82,7 @@ class DeadLetter:
         return "open" if self.dismissed_at_ms is None else "dismissed"
 
 
-LetterState: TypeAlias = Literal["open", "dismissed", "resolved", "all"]
+LetterState: TypeAlias = Literal["open", "dismissed", "unresolved", "resolved", "all"]
 
 
 @dataclass(frozen=True, slots=True)
