@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from include.embedding_etl import cutover
 from include.embedding_etl.errors import ConfigError, IntegrityError
 from include.embedding_etl.reindex import ReindexResult, reindex
 from include.embedding_etl.reindex_request import ReindexRequest
+from include.embedding_etl.vectorstore.fake import InMemoryStore
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.verification import Verification
 from tests.fixtures_pipeline import Project, word_vector
@@ -322,6 +324,65 @@ def test_a_form_that_cannot_be_right_is_refused_in_plain_words(project: Project)
         run_reindex(project, index={"type": "HNSV"})
     with pytest.raises(ConfigError, match="no collection 'previous' to go back to"):
         run_reindex(project, earlier="previous")
+
+
+def test_five_thousand_vectors_get_a_new_index_without_a_model_call(project: Project) -> None:
+    for number in range(50):
+        words = (f"word{number}x{each}" for each in range(420))
+        project.put(f"long-{number:02d}.txt", " ".join(words))
+    assert project.run().green
+    rows, seen = project.rows(), len(project.endpoint.texts)
+    assert len(rows) >= 5_000
+    result = run_reindex(project, rebuild="index", index={"type": "HNSW", "search": {"ef": 128}}, approval=False)
+    assert result.cut_over, result.problem
+    assert result.verification["recall"] >= 0.95
+    assert len(project.endpoint.texts) == seen
+    assert project.rows() == rows
+
+
+class StaleStore(InMemoryStore):
+    """A server whose alias cache is stale: searches through an alias go on showing what it pointed at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stale: dict[str, str] = {}
+        self.well = False
+
+    def point_alias(self, alias: str, name: str) -> None:
+        if not self.well:
+            self.stale.setdefault(alias, name)
+        super().point_alias(alias, name)
+
+    def search(self, name: str, *arguments: Any, **options: Any) -> Any:
+        return super().search(self.stale.get(name, name), *arguments, **options)
+
+
+def test_pain_27_a_switch_that_readers_do_not_see_is_taken_back_and_said(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutover, "ALIAS_WAIT_S", 0.1)
+    store = StaleStore()
+    project.open_store = lambda _: store
+    project.put_many(6)
+    assert project.run().green
+    before = live_collection(project)
+    change_model(project)
+    result = run_reindex(project)
+    assert not result.cut_over
+    assert "a search through it does not show its rows" in result.problem
+    assert live_collection(project) == before
+    with project.open() as runtime:
+        live = runtime.ledger.collections.live(project.name, "text")
+        assert live is not None
+        assert live.name == before
+    store.stale.clear()
+    store.well = True
+    assert run_reindex(project, "reindex-2").cut_over
+
+
+def lane_of(project: Project) -> dict[str, Any]:
+    document = yaml.safe_load((project.root / "pipelines" / f"{project.name}.yaml").read_text())
+    return dict(document["lanes"]["text"])
 
 
 def drop_by_hand(project: Project, name: str) -> None:
