@@ -18,7 +18,8 @@ from include.embedding_etl.types import CollectionSpec, Row
 from include.embedding_etl.vectorstore.batches import MAX_BYTES
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.retry import RetryPolicy
-from include.embedding_etl.vectorstore.schema import row_id
+from include.embedding_etl.vectorstore.schema import FIELDS, row_id
+from include.embedding_etl.vectorstore.validate import MAX_DIMENSION
 from tests.fixtures_milvus import MilvusLiteServer, free_port, fresh_name
 from tests.grpc_proxy import GrpcProxy, delayed, grpc_proxy, refused, reply_lost, rewritten
 
@@ -337,22 +338,93 @@ def test_pain_26_a_single_row_that_does_not_fit_is_named(milvus_lite_server: Mil
         store.close()
 
 
+def _too_large(reply: milvus_pb2.QueryResults) -> None:
+    reply.Clear()
+    reply.status.CopyFrom(common_pb2.Status(code=65535, error_code=1, reason="query results exceed the maxOutputSize"))
+
+
 def test_a_page_that_a_server_refuses_is_read_in_parts(proxy: GrpcProxy, store: MilvusStore, name: str) -> None:
     rows = [row(number) for number in range(100)]
     store.upsert(name, rows)
-
-    def change(reply: milvus_pb2.QueryResults) -> None:
-        reply.Clear()
-        reply.status.CopyFrom(
-            common_pb2.Status(code=65535, error_code=1, reason="query results exceed the maxOutputSize")
-        )
-
-    too_large = rewritten(milvus_pb2.QueryResults, change)
+    too_large = rewritten(milvus_pb2.QueryResults, _too_large)
     pages = store.iterate(name, ["object_key"])
     proxy.spoil("Query", lambda context, forward: forward(), too_large, too_large)  # the first one counts
     found = [list(page) for page in pages]
     assert [each["id"] for page in found for each in page] == sorted(ids(rows))
     assert len(found) == 3
+
+
+def test_rows_by_id_that_a_server_refuses_are_read_in_parts(proxy: GrpcProxy, store: MilvusStore, name: str) -> None:
+    rows = [row(number) for number in range(9)]
+    store.upsert(name, rows)
+    proxy.spoil("Query", *[rewritten(milvus_pb2.QueryResults, _too_large)] * 2)
+    assert store.fetch(name, ids(rows), ["text"]) == {each.id: {"id": each.id, "text": ""} for each in rows}
+    assert proxy.calls("Query") == 5  # 9, 4, then 2, 2 and 5
+
+
+def test_a_single_row_that_a_server_refuses_is_named(proxy: GrpcProxy, store: MilvusStore, name: str) -> None:
+    store.upsert(name, [row(1), row(2)])
+    proxy.spoil("Query", *[rewritten(milvus_pb2.QueryResults, _too_large)] * 5)
+    with pytest.raises(IntegrityError, match=f"row {row(1).id}: .*maxOutputSize"):
+        store.fetch(name, [row(1).id, row(2).id], ["text"])
+    assert proxy.calls("Query") == 2
+
+
+def test_wide_rows_are_fetched_in_calls_of_less_than_64_megabytes(
+    proxy: GrpcProxy, store: MilvusStore, name: str
+) -> None:
+    asked = [row_id("demo", "text", str(number), 0) for number in range(1_000)]
+    largest = sum(field.max_bytes for field in FIELDS) + 4 * MAX_DIMENSION
+    for field in ("text", "meta", "vector"):
+        store.fetch(name, asked, ["object_key", field])
+        calls = proxy.calls("Query")
+        assert calls == 5
+        assert largest * len(asked) / calls < 64 << 20
+        proxy.sizes["Query"].clear()
+    store.fetch(name, asked, ["object_key"])
+    assert proxy.calls("Query") == 1
+
+
+# The index
+
+
+def test_an_index_is_built_with_its_own_parameters(store: MilvusStore, milvus_lite_uri: str) -> None:
+    created = replace(spec(), index_type="IVF_FLAT", index_params={"nlist": 7})
+    store.create_collection(created)
+    client = MilvusClient(milvus_lite_uri, dedicated=True)
+    assert client.describe_index(created.name, "vector")["params"] == {"nlist": 7}
+    client.close()
+
+
+def test_an_index_is_loaded_when_all_rows_are_in_it(proxy: GrpcProxy, store: MilvusStore, name: str) -> None:
+    def change(reply: milvus_pb2.DescribeIndexResponse) -> None:
+        reply.index_descriptions[0].pending_index_rows = 3  # and yet says "finished", as a server does
+
+    proxy.spoil("DescribeIndex", *[rewritten(milvus_pb2.DescribeIndexResponse, change)] * 2)
+    store.upsert(name, [row(1)])
+    store.load_index(name)
+    assert proxy.calls("DescribeIndex") > 3  # two to create it, and the spoilt ones
+    assert proxy.calls("ReleaseCollection") == 1
+
+
+def test_an_index_that_is_not_built_in_time_is_a_transient_error(proxy: GrpcProxy, name: str) -> None:
+    def change(reply: milvus_pb2.DescribeIndexResponse) -> None:
+        reply.index_descriptions[0].pending_index_rows = 3
+
+    proxy.spoil("DescribeIndex", *[rewritten(milvus_pb2.DescribeIndexResponse, change)] * 100)
+    store = MilvusStore(proxy.uri, timeout_s=0.1, retry=QUICK)
+    with pytest.raises(TransientError, match="3 of 0 rows are not in the index yet"):
+        store.load_index(name)
+    assert proxy.calls("ReleaseCollection") == 0
+    store.close()
+
+
+def test_search_parameters_reach_the_server(proxy: GrpcProxy, store: MilvusStore, name: str) -> None:
+    store.upsert(name, [row(1)])
+    store.search(name, row(1).vector[None], 1)
+    store.search(name, row(1).vector[None], 1, params={"ef": 123})
+    without, given = proxy.sizes["Search"]
+    assert given - without == len('"ef":123')
 
 
 # Addresses, names and secrets

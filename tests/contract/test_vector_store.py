@@ -10,6 +10,7 @@ import pytest
 from include.embedding_etl.errors import ConfigError, IntegrityError
 from include.embedding_etl.types import CollectionSpec, Row, Vectors
 from include.embedding_etl.vectorstore.base import VectorStore
+from include.embedding_etl.vectorstore.failures import NotFound
 from include.embedding_etl.vectorstore.fake import InMemoryStore
 from include.embedding_etl.vectorstore.filters import all_of, any_of, equals, in_list, parse_filter
 from include.embedding_etl.vectorstore.milvus import MilvusStore
@@ -138,6 +139,22 @@ def test_another_collection_of_the_same_name_is_refused(
         store.create_collection(spec(name=name, **changes))
 
 
+def test_a_collection_tells_its_dimension_and_its_index(store: VectorStore, name: str) -> None:
+    other = spec(dimension=8, index_type="IVF_FLAT", metric="L2")
+    store.create_collection(other)
+    assert (store.dimension(name), store.index(name)) == (DIMENSION, ("HNSW", "COSINE"))
+    assert (store.dimension(other.name), store.index(other.name)) == (8, ("IVF_FLAT", "L2"))
+
+
+def test_the_dimension_is_that_of_now(connect: Callable[[], VectorStore], store: VectorStore, name: str) -> None:
+    assert store.dimension(name) == DIMENSION
+    somebody = connect()
+    somebody.drop_collection(name)
+    somebody.create_collection(spec(name=name, dimension=2))
+    assert store.dimension(name) == 2
+    somebody.close()
+
+
 @pytest.mark.parametrize("index_type", ["IVF_FLAT", "IVF_SQ8", "FLAT", "AUTOINDEX"])
 def test_every_index_type_that_is_allowed_can_be_searched(store: VectorStore, index_type: str) -> None:
     wanted = spec(index_type=index_type)  # with the parameters of HNSW, as the settings have them by default
@@ -177,6 +194,11 @@ def test_a_missing_collection_is_an_integrity_error_that_names_it(store: VectorS
         lambda: store.upsert(absent, [row(1)]),
         lambda: store.delete(absent, [row(1).id]),
         lambda: store.read_versions(absent, [row(1).id]),
+        lambda: store.fetch(absent, [row(1).id], ["vector"]),
+        lambda: store.dimension(absent),
+        lambda: store.index(absent),
+        lambda: store.aliases(absent),
+        lambda: store.load_index(absent),
         lambda: list(store.iterate(absent, [])),
         lambda: store.search(absent, unit(1)[None], 1),
         lambda: store.flush(absent),
@@ -185,6 +207,10 @@ def test_a_missing_collection_is_an_integrity_error_that_names_it(store: VectorS
     for call in calls:
         with pytest.raises(IntegrityError, match=absent):
             call()
+
+    for ask in (store.dimension, store.index, store.aliases):
+        with pytest.raises(NotFound):
+            ask(absent)
 
 
 # Rows
@@ -270,9 +296,50 @@ def _iterated(store: VectorStore, name: str) -> list[tuple[object, object]]:
     return [(each["id"], each["object_version"]) for page in pages for each in page]
 
 
+def test_rows_are_fetched_by_id_with_the_fields_that_were_asked_for(store: VectorStore, name: str) -> None:
+    store.upsert(name, [row(number) for number in range(5)])
+    store.upsert(name, [row(1, text="new", object_version="v2")])
+    store.delete(name, [row(2).id])
+    asked = [row(number).id for number in (1, 2, 4)] + [row_id("demo", "text", "absent", 0)]
+    assert store.fetch(name, asked, ["text", "object_version", "meta", "ordinal"]) == {
+        row(1).id: {"id": row(1).id, "text": "new", "object_version": "v2", "meta": {"author": "Ann"}, "ordinal": 0},
+        row(4).id: {
+            "id": row(4).id,
+            "text": "a chunk",
+            "object_version": "v1",
+            "meta": {"author": "Ann"},
+            "ordinal": 0,
+        },
+    }
+    assert store.fetch(name, asked, []) == {row(1).id: {"id": row(1).id}, row(4).id: {"id": row(4).id}}
+    assert store.fetch(name, [], ["text"]) == {}
+
+
+@pytest.mark.parametrize("fields", [["content_hash"], ["vector", "content_hash"]], ids=["narrow", "wide"])
+def test_more_rows_than_one_call_takes_are_fetched(store: VectorStore, name: str, fields: list[str]) -> None:
+    rows = [row(number, content_hash=str(number)) for number in range(1_201)]
+    store.upsert(name, rows)
+    found = store.fetch(name, [each.id for each in rows], fields)
+    assert {each: fields["content_hash"] for each, fields in found.items()} == {
+        each.id: each.content_hash for each in rows
+    }
+    assert all(fields["id"] == each for each, fields in found.items())
+
+
+def test_fetched_vectors_are_floats_as_they_were_written(store: VectorStore, name: str) -> None:
+    store.upsert(name, [row(number) for number in range(3)])
+    for number in range(3):
+        vector = store.fetch(name, [row(number).id], ["vector"])[row(number).id]["vector"]
+        assert isinstance(vector, list)
+        assert all(type(each) is float for each in vector)
+        assert np.array_equal(np.asarray(vector, np.float32), unit(number))
+
+
 def test_an_unknown_field_is_refused(store: VectorStore, name: str) -> None:
     with pytest.raises(ConfigError, match="'colour' is unknown; allowed are id, vector, object_key"):
         list(store.iterate(name, ["colour"]))
+    with pytest.raises(ConfigError, match="'colour'"):
+        store.fetch(name, [row(1).id], ["colour"])
     with pytest.raises(ConfigError, match="'colour'"):
         store.search(name, unit(1)[None], 1, fields=["colour"])
 
@@ -313,10 +380,23 @@ def test_an_alias_is_created_switched_and_read_through(store: VectorStore, name:
     store.point_alias(alias, name)
     assert store.alias_target(alias) == name
     assert [hit.id for hit in store.search(alias, unit(2)[None], 1)[0]] == [row(1).id]
+    assert store.fetch(alias, [row(1).id, row(2).id], []) == {row(1).id: {"id": row(1).id}}
     store.point_alias(alias, other.name)
     store.point_alias(alias, other.name)
     assert store.alias_target(alias) == other.name
     assert [hit.id for hit in store.search(alias, unit(2)[None], 1)[0]] == [row(2).id]
+    assert store.fetch(alias, [row(1).id, row(2).id], []) == {row(2).id: {"id": row(2).id}}
+
+
+def test_a_collection_tells_its_aliases(store: VectorStore, name: str) -> None:
+    other, aliases = spec(), sorted(fresh_name("alias") for _ in range(2))
+    store.create_collection(other)
+    assert store.aliases(name) == []
+    for alias in reversed(aliases):
+        store.point_alias(alias, name)
+    assert (store.aliases(name), store.aliases(other.name)) == (aliases, [])
+    store.point_alias(aliases[0], other.name)
+    assert (store.aliases(name), store.aliases(other.name)) == (aliases[1:], aliases[:1])
 
 
 def test_an_alias_is_no_collection(store: VectorStore, name: str) -> None:
@@ -326,7 +406,7 @@ def test_an_alias_is_no_collection(store: VectorStore, name: str) -> None:
     assert alias not in store.list_collections()
 
 
-def test_nothing_is_written_through_an_alias(store: VectorStore, name: str) -> None:
+def test_what_needs_a_real_name_refuses_an_alias(store: VectorStore, name: str) -> None:
     alias = fresh_name("alias")
     store.point_alias(alias, name)
     calls: list[Callable[[], object]] = [
@@ -334,6 +414,9 @@ def test_nothing_is_written_through_an_alias(store: VectorStore, name: str) -> N
         lambda: store.delete(alias, [row(1).id]),
         lambda: store.create_collection(spec(name=alias)),
         lambda: store.point_alias(fresh_name(), alias),
+        lambda: store.load_index(alias),
+        lambda: store.aliases(alias),
+        lambda: store.dimension(alias),
     ]
     for call in calls:
         with pytest.raises(IntegrityError, match=f"{alias} is an alias of {name}"):
@@ -417,6 +500,74 @@ def test_what_was_just_written_is_found(store: VectorStore, name: str) -> None:
     for number in range(5):
         store.upsert(name, [row(number)])
         assert store.search(name, unit(number)[None], 1)[0][0].id == row(number).id
+
+
+def test_a_coarse_index_is_seen_by_its_recall_once_it_is_loaded(store: VectorStore) -> None:
+    if isinstance(store, InMemoryStore):
+        pytest.skip("has no index")
+    dimension, count = 16, 5_000
+    points = np.random.default_rng(0).normal(size=(count, dimension))
+    vectors = np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True), np.float32)
+    rows = [row(number, vector=vector) for number, vector in enumerate(vectors)]
+    coarse = spec(dimension=dimension, index_type="IVF_FLAT", index_params={"nlist": 1024})
+    store.create_collection(coarse)
+    for first in range(0, count, 2_500):  # segments of under 1,024 rows are not indexed by a server
+        store.upsert(coarse.name, rows[first : first + 2_500])
+        store.flush(coarse.name)
+    store.load_index(coarse.name)
+    queries = vectors[::100]
+    exact = [{rows[each].id for each in np.argsort(-(vectors @ query))[:10].tolist()} for query in queries]
+
+    def recall(params: dict[str, int]) -> float:
+        found = store.search(coarse.name, queries, 10, params=params)
+        return float(
+            np.mean([len({hit.id for hit in hits} & near) / 10 for hits, near in zip(found, exact, strict=True)])
+        )
+
+    assert recall({"nprobe": 1}) < 0.6
+    assert recall({"nprobe": 1024}) > 0.99
+
+
+@pytest.mark.parametrize("count", [0, 30])
+def test_a_small_collection_is_loaded_with_its_index_too(store: VectorStore, name: str, count: int) -> None:
+    store.upsert(name, [row(number) for number in range(count)])
+    store.load_index(name)
+    assert len(store.search(name, unit(1)[None], 50)[0]) == store.count(name) == count
+    store.upsert(name, [row(number) for number in range(count, count + 5)])
+    assert store.count(name) == count + 5
+
+
+def test_an_index_is_never_loaded_under_its_readers(store: VectorStore, name: str) -> None:
+    alias = fresh_name("alias")
+    store.point_alias(alias, name)
+    with pytest.raises(IntegrityError, match=f"{name} is what the alias {alias} points at"):
+        store.load_index(name)
+
+
+@pytest.mark.parametrize("params", [{"ef": 1}, {"ef": 64}, {"nprobe": 3}])
+def test_search_parameters_never_make_a_search_fail(
+    store: VectorStore, name: str, params: dict[str, int | float | str]
+) -> None:
+    store.upsert(name, [row(number) for number in range(1_200)])  # fewer are not indexed by a server
+    store.load_index(name)
+    assert len(store.search(name, unit(3)[None], 50, params=params)[0]) == 50  # a server refuses ef < 50
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"nprob": 3}, "search parameter 'nprob' is unknown; allowed are: ef, nprobe"),
+        ({"ef": 0}, "ef has to be a whole number, 1 or more, not 0"),
+        ({"ef": "64"}, "not '64'"),
+        ({"nprobe": 1.5}, r"not 1\.5"),
+        ({"nprobe": True}, "not True"),
+    ],
+)
+def test_search_parameters_that_a_server_would_ignore_or_refuse_are_refused(
+    store: VectorStore, name: str, params: dict[str, int | float | str], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        store.search(name, unit(1)[None], 1, params=params)
 
 
 @pytest.mark.parametrize("top", [0, 16_385])

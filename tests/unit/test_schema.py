@@ -14,6 +14,7 @@ from include.embedding_etl.vectorstore.schema import (
     index_params,
     physical_name,
     row_id,
+    search_params,
 )
 
 PARTS = st.tuples(st.text(max_size=4), st.text(max_size=4), st.text(max_size=4), st.integers(0, 30))
@@ -71,6 +72,12 @@ def test_an_index_gets_its_own_parameters_only() -> None:
     assert index_params("IVF_FLAT", defaults_of_the_settings) == {"nlist": 128}
     assert index_params("FLAT", defaults_of_the_settings) == {}
     assert index_params("AUTOINDEX", defaults_of_the_settings) == {}
+
+
+def test_a_search_looks_at_as_many_rows_as_it_returns() -> None:
+    assert search_params({"ef": 64}, 10) == {"ef": 64}
+    assert search_params({"ef": 5}, 10) == {"ef": 10}
+    assert search_params({"nprobe": 1}, 10) == {"nprobe": 1}
 
 
 def test_every_index_type_of_the_settings_is_known() -> None:

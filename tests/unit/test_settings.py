@@ -1,12 +1,14 @@
 """Pipeline files: what is wrong is said with file, key and what is allowed."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import Places, find_pipeline, load_pipeline, pipeline_files
+from include.embedding_etl.settings import LaneSettings, Places, find_pipeline, load_pipeline, pipeline_files
 
 GOOD = {
     "name": "docs",
@@ -22,6 +24,11 @@ def write(directory: Path, change: object = None, name: str = "docs") -> Path:
     path = directory / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
+
+
+def index(**keys: object) -> Callable[[dict[str, Any]], None]:
+    """Changes the index of the lane."""
+    return lambda document: document["lanes"]["text"].update(index=keys)
 
 
 def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
@@ -42,6 +49,15 @@ def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
         (lambda d: d["lanes"]["text"]["model"].update(kind="bert"), ["lanes.text.model.kind", "'clip'", "'whisper'"]),
         (lambda d: d["lanes"]["text"].update(accepts=["txt"]), ["lanes.text.accepts", "media type"]),
         (lambda d: d["lanes"]["text"].update(index={"type": "DISKANN"}), ["lanes.text.index.type", "'HNSW'"]),
+        (index(type="IVF_FLAT", params={"M": 8}), ["index.params: IVF_FLAT: 'M' is unknown; allowed are: nlist"]),
+        (index(params={"nlist": 8}), ["index.params: HNSW: 'nlist' is unknown; allowed are: M, efConstruction"]),
+        (index(type="FLAT", params={"nlist": 8}), ["index.params: FLAT: 'nlist' is unknown; allowed are: none"]),
+        (index(params={"M": "many"}), ["index.params: HNSW: M has to be a whole number, 1 or more, not 'many'"]),
+        (index(search={"nprobe": 8}), ["index.search: HNSW: 'nprobe' is unknown; allowed are: ef"]),
+        (index(search={"M": 16, "efConstruction": 200}), ["index.search: HNSW: 'M' is unknown; allowed are: ef"]),
+        (index(type="IVF_SQ8", search={"ef": 8}), ["index.search: IVF_SQ8: 'ef' is unknown; allowed are: nprobe"]),
+        (index(type="AUTOINDEX", search={"ef": 8}), ["index.search: AUTOINDEX: 'ef' is unknown; allowed are: none"]),
+        (index(search={"ef": 0}), ["index.search: HNSW: ef has to be a whole number, 1 or more, not 0"]),
         (lambda d: d.pop("source"), ["source", "is required"]),
         (lambda d: d.update(name="Docs!"), ["name"]),
         (lambda d: d["lanes"].update(text_en=d["lanes"]["text"]), ["lanes.text_en", "[a-z][a-z0-9]{0,39}"]),
@@ -55,6 +71,24 @@ def test_a_typo_is_named_with_file_key_and_what_is_allowed(tmp_path: Path, chang
         load_pipeline(path)
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "params", "search"),
+    [
+        ({}, {"M": 16, "efConstruction": 200}, {}),
+        ({"params": {"M": 8}, "search": {"ef": 64}}, {"M": 8}, {"ef": 64}),
+        ({"type": "IVF_FLAT", "params": {"nlist": 9}, "search": {"nprobe": 3}}, {"nlist": 9}, {"nprobe": 3}),
+        ({"type": "FLAT", "params": {}, "search": {}}, {}, {}),
+        ({"type": "FLAT"}, {"M": 16, "efConstruction": 200}, {}),
+    ],
+)
+def test_an_index_is_read_and_is_the_same_after_it_was_recorded(
+    tmp_path: Path, keys: dict[str, object], params: dict[str, object], search: dict[str, object]
+) -> None:
+    read = load_pipeline(write(tmp_path, index(**keys))).lanes["text"]
+    assert (read.index.params, read.index.search) == (params, search)
+    assert LaneSettings.model_validate(read.model_dump(mode="json")) == read
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
