@@ -62,6 +62,10 @@ class EmbeddingEndpoint:
                     endpoint.fail_next = max(0, endpoint.fail_next - 1)
                     self._answer(503, {"error": {"message": "overloaded"}})
                     return
+                if endpoint.refused_word and any(endpoint.refused_word in text for text in asked["input"]):
+                    endpoint.refusals += 1
+                    self._answer(400, {"error": {"message": f"{endpoint.refused_word}: refused, api_key=hunter2"}})
+                    return
                 endpoint.texts += asked["input"]
                 vectors = [word_vector(text) for text in asked["input"]]
                 as_base64 = asked.get("encoding_format") == "base64"

@@ -5,12 +5,12 @@ Store first, ledger second, so that ledger.vectors never names a file that is no
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
 from include.embedding_etl.embedding_store import Embedding, write_embeddings
-from include.embedding_etl.errors import PoisonObject
+from include.embedding_etl.errors import EmbeddingEtlError, PoisonObject
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_changes import hash_limits
 from include.embedding_etl.lane_collection import LaneCollection
@@ -58,6 +58,9 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
     ) -> None:
         if kind is None and self._ready:
             self._writer.write(embedded_batch(self._ready))
+        if kind is not None and issubclass(kind, EmbeddingEtlError):
+            with suppress(EmbeddingEtlError):  # the first error is the one to tell
+                self.flush()  # what the model has made is kept, whatever went wrong afterwards
         self._opened.__exit__(kind, error, traceback)
 
     def add_embedded(self, record: ObjectRecord, embedding: Embedding) -> None:

@@ -75,16 +75,17 @@ class VectorAssembly:
         return self._batch_size * (SORT_WINDOW if chunk.text and chunk.pixels is None else 1)
 
     def _run(self) -> Iterator[ObjectEmbedded | ObjectFailed]:
-        """Embed all pending chunks, longest texts first, and hand out the contents that this completes."""
-        pending = sorted(
-            (item for item in self._pending if item.content_hash in self._contents),
-            key=lambda item: len(item.chunk.text),
-            reverse=True,
-        )
+        """Embed all pending chunks, longest texts first, and hand out contents as soon as a batch completes them.
+
+        A batch that fails for good then costs nothing that was made before it.
+        """
+        pending = sorted(self._pending, key=lambda item: len(item.chunk.text), reverse=True)
         self._pending = []
         for first in range(0, len(pending), self._batch_size):
-            self._embed(pending[first : first + self._batch_size])
-        yield from self._finished(dict.fromkeys(item.content_hash for item in pending))
+            batch = [item for item in pending[first : first + self._batch_size] if item.content_hash in self._contents]
+            if batch:
+                self._embed(batch)
+                yield from self._finished(dict.fromkeys(item.content_hash for item in batch))
 
     def _embed(self, items: list[ChunkReady]) -> None:
         try:

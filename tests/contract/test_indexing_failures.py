@@ -56,7 +56,6 @@ def test_a_failed_update_keeps_the_old_version_and_deletes_nothing(pipeline: Pro
     assert pipeline.rows() == pipeline.expected_rows()
 
 
-@pytest.mark.xfail(strict=True, reason="a shard forgets what it embedded since the last flush when a model call fails")
 def test_vectors_made_before_the_endpoint_failed_are_not_made_again(pipeline: Project) -> None:
     pipeline.put_many(40)
     pipeline.put("last.txt", "x")  # the shortest text is in the last of three model calls

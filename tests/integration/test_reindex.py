@@ -328,7 +328,7 @@ def test_a_form_that_cannot_be_right_is_refused_in_plain_words(project: Project)
 
 def test_five_thousand_vectors_get_a_new_index_without_a_model_call(project: Project) -> None:
     for number in range(50):
-        words = (f"word{number}x{each}" for each in range(420))
+        words = (f"word{number}x{each}" for each in range(600))
         project.put(f"long-{number:02d}.txt", " ".join(words))
     assert project.run().green
     rows, seen = project.rows(), len(project.endpoint.texts)
