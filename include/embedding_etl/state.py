@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +16,21 @@ import pyarrow.parquet as pq
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.s3_credentials import S3Credentials, credentials_from
 from include.embedding_etl.settings import Places
-from include.embedding_etl.state_files import open_root, translated
+from include.embedding_etl.state_files import UNFINISHED, open_root, translated
 
 _PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 32 << 20
 _OURS = re.compile(rb"ARROW:schema|pandas")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file below the state URI, as it was listed."""
+
+    path: str
+    size_bytes: int
+    modified_ms: int  # epoch
 
 
 class TableWriter:
@@ -194,6 +204,43 @@ class StateStore:
         with translated(self.uri_of(path)):
             self._root.delete_folder(path)
 
+    def delete_file(self, path: str) -> None:
+        """Delete one file; one that is not there is fine.
+
+        Raises:
+            TransientError, ConfigError: the place of the state does not do it.
+        """
+        with translated(self.uri_of(path)):
+            self._root.delete_file(path)
+
+    def list_files(self, folder: str) -> Iterator[StoredFile]:
+        """All complete files of ours in a folder and below, folder by folder, with the memory of one folder.
+
+        Raises:
+            TransientError, ConfigError: the place of the state does not answer.
+        """
+        return (file for file in self._walk(_checked(folder)) if not _is_unfinished(file.path))
+
+    def list_unfinished(self) -> Iterator[StoredFile]:
+        """What writers that died have left; and what is being written now: look at its age.
+
+        Raises:
+            TransientError, ConfigError: the place of the state does not answer.
+        """
+        return (file for file in self._walk("") if _is_unfinished(file.path))
+
+    def _walk(self, folder: str) -> Iterator[StoredFile]:
+        with translated(self._root.uri_of(folder)):
+            listed = self._root.list_folder(folder)
+        for each in listed:
+            path = f"{folder}/{each.name}".lstrip("/")
+            if not _PATH.fullmatch(path):
+                continue  # not ours: we neither count nor delete it
+            if each.is_folder:
+                yield from self._walk(path)
+            else:
+                yield StoredFile(path, each.size_bytes, each.modified_ms)
+
     @contextmanager
     def _open(self, path: str) -> Iterator[Any]:
         uri = self.uri_of(path)
@@ -205,6 +252,10 @@ class StateStore:
             yield file
         finally:
             file.close(force=True)
+
+
+def _is_unfinished(path: str) -> bool:
+    return any(part.startswith(UNFINISHED) for part in path.split("/"))
 
 
 def _checked(path: str) -> str:

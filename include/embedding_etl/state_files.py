@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,7 @@ from include.embedding_etl.errors import ConfigError, IntegrityError, TransientE
 from include.embedding_etl.s3_credentials import S3Credentials
 from include.embedding_etl.settings import PROJECT_ROOT
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 _CONFIG_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 _CONFIG_CODES = re.compile(
     r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|UNRECOGNIZED_CLIENT"
@@ -37,6 +38,18 @@ class Root(Protocol):
     def publish(self, unfinished: str, path: str) -> None: ...
     def discard(self, unfinished: str) -> None: ...
     def delete_folder(self, path: str) -> None: ...
+    def delete_file(self, path: str) -> None: ...
+    def list_folder(self, path: str) -> list["Listed"]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One file or folder, as its folder shows it."""
+
+    name: str
+    is_folder: bool
+    size_bytes: int
+    modified_ms: int  # epoch; 0 for folders
 
 
 class DirectoryRoot:
@@ -57,7 +70,7 @@ class DirectoryRoot:
     def unfinished_path(self, path: str, token: str) -> str:
         """Beside the final one: a rename is atomic only within one file system."""
         folder, _, name = path.rpartition("/")
-        return f"{folder}/{_UNFINISHED}-{name}-{token}".lstrip("/")
+        return f"{folder}/{UNFINISHED}-{name}-{token}".lstrip("/")
 
     def make_parent(self, path: str) -> None:
         """Make the folders above a file."""
@@ -87,6 +100,14 @@ class DirectoryRoot:
         """With everything in it."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self._directory / path)
+
+    def delete_file(self, path: str) -> None:
+        """One that is not there is fine."""
+        (self._directory / path).unlink(missing_ok=True)
+
+    def list_folder(self, path: str) -> list[Listed]:
+        """What is directly in it, by name; nothing where there is no such folder."""
+        return _listed(self._files, str(self._directory / path))
 
 
 class BucketRoot:
@@ -127,7 +148,7 @@ class BucketRoot:
 
     def unfinished_path(self, path: str, token: str) -> str:
         """In a folder of its own, which a lifecycle rule may empty."""
-        return f"{_UNFINISHED}/{token}-{path.rpartition('/')[2]}"
+        return f"{UNFINISHED}/{token}-{path.rpartition('/')[2]}"
 
     def make_parent(self, path: str) -> None:
         """S3 has no folders."""
@@ -163,6 +184,15 @@ class BucketRoot:
         """With everything in it."""
         with suppress(FileNotFoundError):
             self._files.delete_dir(f"{self._base}/{path}")
+
+    def delete_file(self, path: str) -> None:
+        """One that is not there is fine."""
+        with suppress(FileNotFoundError):
+            self._files.delete_file(f"{self._base}/{path}")
+
+    def list_folder(self, path: str) -> list[Listed]:
+        """What is directly below it, by name; nothing where there is nothing."""
+        return _listed(self._files, f"{self._base}/{path}".rstrip("/"))
 
 
 def open_root(uri: str, credentials: S3Credentials) -> Root:
@@ -201,6 +231,21 @@ def translated(uri: str) -> Iterator[None]:
         if error.errno is None and "AWS Error" not in text:  # what Parquet's own reader raises
             raise IntegrityError(f"{uri}: this file is damaged: {text}") from error
         raise TransientError(f"{uri}: {text}") from error
+
+
+def _listed(files: Any, folder: str) -> list[Listed]:
+    found = files.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    listed = [
+        Listed(
+            info.base_name,
+            info.type == pafs.FileType.Directory,
+            info.size or 0,
+            info.mtime_ns // 1_000_000 if info.type == pafs.FileType.File and info.mtime_ns else 0,
+        )
+        for info in found
+        if info.type in (pafs.FileType.Directory, pafs.FileType.File)
+    ]
+    return sorted(listed, key=lambda each: each.name)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the state must do, in a directory and in a bucket of moto and of SeaweedFS."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,8 @@ class Place:
     all_paths: Callable[[], list[str]]
     read: Callable[[str], bytes]
     write: Callable[[str, bytes], Any]
+    leftover: str  # where a writer that died leaves its half of e/1/b.parquet
+    shows_open_files: bool  # a store shows an upload only when it is complete
 
 
 def directory_place(directory: Path) -> Place:
@@ -35,6 +38,7 @@ def directory_place(directory: Path) -> Place:
     ]
     place.read = lambda path: (directory / path).read_bytes()
     place.write = lambda path, data: (directory / path).write_bytes(data)
+    place.leftover, place.shows_open_files = "e/1/.unfinished-b.parquet-0123", True
     return place
 
 
@@ -49,6 +53,7 @@ def bucket_place(server: S3Server) -> Place:
     ]
     place.read = lambda path: client.get_object(Bucket=bucket, Key=f"state/{path}")["Body"].read()
     place.write = lambda path, data: client.put_object(Bucket=bucket, Key=f"state/{path}", Body=data)
+    place.leftover, place.shows_open_files = ".unfinished/0123-b.parquet", False
     return place
 
 
@@ -166,6 +171,56 @@ def test_a_folder_can_be_deleted(place: Place) -> None:
     place.state.delete_prefix("run/1")
 
 
+def test_files_are_listed_with_their_age_and_size_folder_by_folder(place: Place) -> None:
+    paths = ["e/1/a.parquet", "e/1/b.parquet", "e/10/c.parquet", "e/1a/d.parquet", "elsewhere/f.parquet"]
+    before_ms = time.time() * 1000 - 2_000  # some stores keep whole seconds
+    for path in paths:
+        place.state.write_table(path, TABLE)
+    listed = list(place.state.list_files("e"))
+    assert [file.path for file in listed] == ["e/1/a.parquet", "e/1/b.parquet", "e/10/c.parquet", "e/1a/d.parquet"]
+    assert all(before_ms <= file.modified_ms <= time.time() * 1000 + 2_000 for file in listed)
+    assert {file.size_bytes for file in listed} == {len(place.read("e/1/a.parquet"))}
+    assert list(place.state.list_files("nothing/here")) == []
+
+
+def test_a_file_that_is_being_written_is_no_file_yet_but_can_be_found(place: Place) -> None:
+    place.state.write_table("e/1/a.parquet", TABLE)
+    with place.state.writer("e/1/b.parquet", TABLE.schema) as writer:
+        writer.write(TABLE.to_batches()[0])
+        writer.flush()
+        assert [file.path for file in place.state.list_files("e")] == ["e/1/a.parquet"]
+        if place.shows_open_files:
+            (unfinished,) = place.state.list_unfinished()
+            assert "b.parquet" in unfinished.path
+    assert list(place.state.list_unfinished()) == []
+    assert len(list(place.state.list_files("e"))) == 2
+
+
+def test_what_a_dead_writer_left_can_be_deleted(place: Place) -> None:
+    place.state.write_table("e/1/a.parquet", TABLE)
+    place.write(place.leftover, b"half of a file")
+    (left,) = place.state.list_unfinished()
+    assert left.path == place.leftover
+    assert [file.path for file in place.state.list_files("e")] == ["e/1/a.parquet"]
+    place.state.delete_file(left.path)
+    assert place.all_paths() == ["e/1/a.parquet"]
+
+
+def test_a_file_can_be_deleted_once_and_again(place: Place) -> None:
+    place.state.write_table("e/a.parquet", TABLE)
+    place.state.write_table("e/b.parquet", TABLE)
+    place.state.delete_file("e/a.parquet")
+    place.state.delete_file("e/a.parquet")
+    place.state.delete_file("none/c.parquet")
+    assert place.all_paths() == ["e/b.parquet"]
+
+
+def test_files_that_are_not_ours_are_not_listed(place: Place) -> None:
+    place.state.write_table("e/a.parquet", TABLE)
+    place.write("e/not ours.txt", b"x")
+    assert [file.path for file in place.state.list_files("e")] == ["e/a.parquet"]
+
+
 def test_many_threads_write_and_read_at_once(place: Place) -> None:
     def write_and_read(number: int) -> int:
         path = f"t/{number}.parquet"
@@ -179,7 +234,7 @@ def test_many_threads_write_and_read_at_once(place: Place) -> None:
 @pytest.mark.parametrize("path", ["", "/a", "a/../b", "..", "a//b", "a/", "a b", "ä", "a\n", "."])
 def test_paths_that_are_not_ours_are_refused(tmp_path: Path, path: str) -> None:
     state = StateStore(str(tmp_path), Places(_env_file=None))
-    for use in (state.exists, state.uri_of, state.read_table, state.delete_prefix):
+    for use in (state.exists, state.uri_of, state.read_table, state.delete_prefix, state.delete_file, state.list_files):
         with pytest.raises(IntegrityError, match="not a path of ours"):
             use(path)
     with pytest.raises(IntegrityError, match="not a path of ours"):
