@@ -46,13 +46,16 @@ def word_vector(text: str) -> np.ndarray:
 class EmbeddingEndpoint:
     """An HTTP server that speaks the OpenAI embeddings protocol. `texts` is every text it was ever asked to embed.
 
-    It answers 503 to the `fail_next` next requests, and to every request with a text that is in `fail_texts`.
+    It answers 503 to the `fail_next` next requests, and to every request with a text that is in `fail_texts`. It refuses
+    texts with `refused_word` in them, with 400, as one that cannot be embedded; `refusals` counts.
     """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.fail_next = 0
         self.fail_texts: set[str] = set()
+        self.refused_word = ""
+        self.refusals = 0
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
