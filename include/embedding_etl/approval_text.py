@@ -43,5 +43,6 @@ def _keys(keys: list[str]) -> str:
 
 def _code(text: str) -> str:
     """Code is neither interpreted as Markdown nor as HTML; a backtick would end it."""
+    text = " ".join(text.split())
     quoted = json.dumps(text if len(text) <= 120 else text[:119] + "…", ensure_ascii=False)[1:-1]
     return f"`{quoted.replace('`', 'ʼ')}`"

@@ -21,6 +21,7 @@ from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.row_comparison import compare_rows
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import Entry, Hit, JsonValue, Vectors
+from include.embedding_etl.vectorstore.schema import row_id
 
 SHOWN_QUERIES = 10
 QUERIES_A_CALL = 50
@@ -153,15 +154,14 @@ def _compare_neighbours(
     candidate: LaneCollection,
     result: Verification,
 ) -> None:
-    """By object: another chunker gives the same object other rows. A query is the row of the same id, on both sides."""
+    """By object: another chunker gives the same object other rows. A query is a row of the object, on both sides."""
     texts = runtime.store.fetch(candidate.name, exact.ids[:SHOWN_QUERIES], ["text"])
-    stored = _live_vectors(runtime, live, exact.ids)
-    numbers = [number for number, row in enumerate(exact.ids) if row in stored]
-    queries = np.asarray([stored[exact.ids[number]] for number in numbers], np.float32)
-    before = dict(zip(numbers, _search(runtime, live.name, queries, live) if numbers else [], strict=True))
+    stored = _live_rows(runtime, live, exact)
+    queries = np.asarray([vector for _, vector in stored.values()], np.float32)
+    before = dict(zip(stored, _search(runtime, live.name, queries, live) if stored else [], strict=True))
     overlaps = []
     for number, (row, key) in enumerate(zip(exact.ids, exact.keys, strict=True)):
-        now = _neighbours(before.get(number, ()), row, key)
+        now = _neighbours(before[number], stored[number][0], key) if number in before else ()
         then = _neighbours(after[number], row, key)
         if number in before and (now or then):
             overlaps.append(len(set(now) & set(then)) / max(len(set(now)), len(set(then))))
@@ -170,10 +170,18 @@ def _compare_neighbours(
     result.overlap = sum(overlaps) / len(overlaps) if overlaps else None
 
 
-def _live_vectors(runtime: Runtime, live: LaneCollection, ids: Sequence[str]) -> dict[str, JsonValue]:
+def _live_rows(runtime: Runtime, live: LaneCollection, exact: ExactSearch) -> dict[int, tuple[str, JsonValue]]:
+    """For each query, by its number: id and vector of the same row of the object, or of its first."""
     if not runtime.store.has_collection(live.name):
         return {}
-    return {row: fields["vector"] for row, fields in runtime.store.fetch(live.name, ids, ["vector"]).items()}
+    firsts = [row_id(live.pipeline, live.lane, key, 0) for key in exact.keys]
+    stored = runtime.store.fetch(live.name, list(dict.fromkeys([*exact.ids, *firsts])), ["vector"])
+    found: dict[int, tuple[str, JsonValue]] = {}
+    for number, (same, first) in enumerate(zip(exact.ids, firsts, strict=True)):
+        row = stored.get(same) or stored.get(first)
+        if row is not None:
+            found[number] = (str(row["id"]), row["vector"])
+    return found
 
 
 def _neighbours(hits: Sequence[Hit], row: str, key: str) -> tuple[str, ...]:

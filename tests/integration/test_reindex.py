@@ -215,6 +215,19 @@ def test_a_person_sees_ten_searches_before_and_after(project: Project) -> None:
     assert verification.rows == 30
 
 
+def test_another_chunk_size_is_compared_by_objects(project: Project) -> None:
+    for number in range(12):
+        project.put(f"doc-{number:02d}.txt", " ".join(f"topic{number}" for _ in range(60)))
+    assert project.run().green
+    project.configure(lanes={"text": {**lane_of(project), "chunk": {"overlap_tokens": 0, "max_tokens": 16}}})
+    shown: list[Verification] = []
+    result = run_reindex(project, approve=lambda verification: not shown.append(verification))
+    assert result.cut_over, result.problem
+    assert shown[0].rows > 2 * 12
+    assert all(sample.before for sample in shown[0].samples)  # rows that only the candidate has, too
+    assert shown[0].overlap is not None
+
+
 def test_a_second_reindex_of_the_lane_is_refused_with_the_name_of_the_first(project: Project) -> None:
     project.put_many(3)
     assert project.run().green
