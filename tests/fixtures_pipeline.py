@@ -46,8 +46,8 @@ def word_vector(text: str) -> np.ndarray:
 class EmbeddingEndpoint:
     """An HTTP server that speaks the OpenAI embeddings protocol. `texts` is every text it was ever asked to embed.
 
-    It answers 503 to the `fail_next` next requests, and to every request with a text that is in `fail_texts`. It refuses
-    texts with `refused_word` in them, with 400, as one that cannot be embedded; `refusals` counts.
+    It answers 503 to the `fail_next` next requests, and to every request with a text that is in `fail_texts`. It
+    refuses texts with `refused_word` in them for good, with 400; `refusals` counts.
     """
 
     def __init__(self) -> None:

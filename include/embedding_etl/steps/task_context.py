@@ -57,4 +57,4 @@ def has_ended(owner: str) -> bool:
         state = task_context()["ti"].get_dagrun_state(dag_id, dag_run_id)
     except AirflowRuntimeError:
         return False  # nobody knows; the lease expires in its own time
-    return str(state) in ("success", "failed")
+    return state in ("success", "failed")  # an Enum of strings: its str() is another word
