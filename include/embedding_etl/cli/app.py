@@ -8,6 +8,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from include.embedding_etl.cli import audit as audit_command
 from include.embedding_etl.cli import reindex as reindex_commands
 from include.embedding_etl.cli import tables
 from include.embedding_etl.cli.dead_letters import dead_letters_app
@@ -24,6 +25,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(reindex_commands.collections_app, name="collections")
 app.command()(reindex_commands.reindex)
 app.command()(reindex_commands.rollback)
+app.command()(audit_command.audit)
 
 
 @app.callback()

@@ -12,6 +12,7 @@ from rich.text import Text
 from include.embedding_etl.types import Hit, JsonValue
 
 if TYPE_CHECKING:
+    from include.embedding_etl.audit import Audit
     from include.embedding_etl.dead_letters import Replay, ReplayOutcome
     from include.embedding_etl.ledger.records import DeadLetter
     from include.embedding_etl.model_list import ListedModel
@@ -261,3 +262,20 @@ def show_replay(console: Console, chosen: "Replay", report: "Report | None", out
         )
         for letter in outcome.examples:
             console.print(plain(f"{letter.id} {letter.lane} {letter.key}: {letter.error_class}: {letter.message}"))
+
+
+def show_audit(console: Console, audit: "Audit") -> None:
+    """What differs, and what `--repair` would do about it."""
+    counted = ", ".join(f"{count} {what}" for what, count in audit.compared.items())
+    console.print(plain(f"{audit.pipeline}: compared {counted}"))
+    if audit.clean:
+        console.print("Clean: storage, ledger and Milvus agree.", style="green")
+        return
+    table = _table("What differs", "<lane", "<kind", "count", "<for example", "<--repair")
+    for finding in audit.findings:
+        examples = Text("\n").join(plain(sample, 60) for sample in finding.samples)
+        table.add_row(
+            plain(finding.lane or "all"), plain(finding.kind), str(finding.count), examples, plain(finding.mending)
+        )
+    console.print(table)
+    console.print(Text(f"{audit.faults} faults, {audit.pending} pending", style="red" if audit.faults else "yellow"))

@@ -30,6 +30,10 @@ class Collections:
         """All collections of a pipeline that were not dropped, by lane, the oldest first."""
         return self._select(collections.c.pipeline == pipeline, collections.c.dropped_at_ms.is_(None))
 
+    def history(self, pipeline: str) -> list[CollectionRecord]:
+        """All collections that a pipeline ever had, by lane, the oldest first."""
+        return self._select(collections.c.pipeline == pipeline)
+
     def of_fingerprint(self, fingerprint: str) -> list[CollectionRecord]:
         """All collections of a fingerprint in any pipeline, dropped ones too."""
         return self._select(collections.c.fingerprint == fingerprint)

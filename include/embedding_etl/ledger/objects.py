@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from include.embedding_etl.ledger.database import Database, execute_many, replace_rows
+from include.embedding_etl.ledger.database import Database, execute_many, in_slices, replace_rows
 from include.embedding_etl.ledger.records import ObjectCounts
 from include.embedding_etl.ledger.tables import collections, entries, objects
 from include.embedding_etl.types import ObjectRecord
@@ -42,6 +42,15 @@ class Objects:
         with self._database.reading() as connection:
             row = connection.execute(_RECORD.where(objects.c.pipeline == pipeline, objects.c.key == key)).first()
         return None if row is None else ObjectRecord(*row)
+
+    def get_many(self, pipeline: str, keys: Sequence[str]) -> dict[str, ObjectRecord]:
+        """Those of some objects that are known, by key."""
+        found: dict[str, ObjectRecord] = {}
+        with self._database.reading() as connection:
+            for some in in_slices(keys):
+                rows = connection.execute(_RECORD.where(objects.c.pipeline == pipeline, objects.c.key.in_(some)))
+                found.update((row[0], ObjectRecord(*row)) for row in rows)
+        return found
 
     def put(self, pipeline: str, records: Iterable[ObjectRecord]) -> None:
         """Insert or replace."""

@@ -83,6 +83,12 @@ class Runs:
         wanted = [runs.c.pipeline == pipeline, *([runs.c.kind == kind] if kind else [])]
         return self._select(sa.select(runs).where(*wanted).order_by(*order).limit(n))
 
+    def running(self, pipeline: str) -> list[str]:
+        """Ids of the runs of a pipeline that have not ended; a run that was killed is among them for ever."""
+        statement = sa.select(runs.c.run_id).where(runs.c.pipeline == pipeline, runs.c.state == "running")
+        with self._database.reading() as connection:
+            return list(connection.scalars(statement.order_by(runs.c.run_id)))
+
     def _select(self, statement: Select) -> list[RunRecord]:
         with self._database.reading() as connection:
             return [

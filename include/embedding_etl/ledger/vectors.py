@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from include.embedding_etl.ledger.database import Database, execute_many, in_slices, insert_into
 from include.embedding_etl.ledger.records import VectorFile
-from include.embedding_etl.ledger.tables import vectors
+from include.embedding_etl.ledger.tables import collections, vectors
 
 _FILE = sa.select(vectors.c.content_hash, vectors.c.uri, vectors.c.rows)
 
@@ -39,6 +39,29 @@ class VectorFiles:
         """Forget a file that is lost or damaged: the next run embeds its contents again. Returns how many they were."""
         with self._database.writing() as connection:
             return connection.execute(sa.delete(vectors).where(vectors.c.uri == uri)).rowcount
+
+    def forget_fingerprint(self, fingerprint: str) -> int:
+        """Forget all vectors of a fingerprint, unless a collection that was not dropped uses it.
+
+        Returns:
+            How many contents were forgotten.
+        """
+        used = sa.select(collections.c.name).where(
+            collections.c.fingerprint == fingerprint, collections.c.dropped_at_ms.is_(None)
+        )
+        statement = sa.delete(vectors).where(vectors.c.fingerprint == fingerprint, ~used.exists())
+        with self._database.writing() as connection:
+            return connection.execute(statement).rowcount
+
+    def files(self, fingerprint: str) -> dict[str, int]:
+        """The files that hold a fingerprint's vectors: {uri: how many of its rows belong to contents}.
+
+        A file may hold more: the first file of a content wins. Memory: one item a file, which holds thousands of rows.
+        """
+        statement = sa.select(vectors.c.uri, sa.func.sum(vectors.c.rows)).where(vectors.c.fingerprint == fingerprint)
+        with self._database.reading() as connection:
+            rows = connection.execute(statement.group_by(vectors.c.uri).order_by(vectors.c.uri))
+            return {uri: int(count) for uri, count in rows}
 
     def stream(self, fingerprint: str) -> Iterator[tuple[str, VectorFile]]:
         """All contents of a fingerprint, in the order of their hashes."""
