@@ -76,7 +76,10 @@ def open_collection(runtime: Runtime, name: str) -> LaneCollection:
         raise ConfigError(f"{name}: pipeline {runtime.pipeline.name} has no lane {record.lane!r} any more")
     recorded = LaneSettings.model_validate(record.settings["lane"])
     model = recorded.model.model_copy(update={"batch_size": wanted.model.batch_size})
-    settings = wanted.model_copy(update={"model": model, "chunk": recorded.chunk, "index": recorded.index})
+    index = recorded.index
+    if wanted.index.type == index.type and wanted.index.search:
+        index = index.model_copy(update={"search": wanted.index.search})  # how to search needs no reindex
+    settings = wanted.model_copy(update={"model": model, "chunk": recorded.chunk, "index": index})
     info = resolve_model(model, runtime.places.models_dir)
     actual = fingerprint(info, settings.chunk)
     if actual != record.fingerprint:

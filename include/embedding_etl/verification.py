@@ -20,6 +20,7 @@ from include.embedding_etl.recall import NEIGHBOURS, ExactSearch
 from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.row_comparison import compare_rows
 from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.settings import IndexSettings
 from include.embedding_etl.types import Entry, Hit, JsonValue, Vectors
 from include.embedding_etl.vectorstore.schema import row_id
 
@@ -66,7 +67,8 @@ def verify(runtime: Runtime, candidate: LaneCollection, live: LaneCollection, re
     result.differences = dict(Counter(difference.kind for difference in compared))
     result.rows, result.off_norm, result.queries = exact.rows, exact.off_norm, len(exact.ids)
     _count_changes(runtime, candidate, result)
-    found = _search(runtime, candidate.name, exact.queries, candidate)
+    index = request.index or candidate.settings.index
+    found = _search(runtime, candidate.name, exact.queries, index)
     result.recall = exact.recall(found, candidate.settings.index.metric)
     _compare_neighbours(runtime, live, exact, found, candidate, result)
     _ask_about_losses(runtime, candidate, live, result)
@@ -136,13 +138,12 @@ def _only_in(runtime: Runtime, live: LaneCollection, candidate: LaneCollection) 
             yield before.key
 
 
-def _search(runtime: Runtime, name: str, queries: Vectors, collection: LaneCollection) -> list[list[Hit]]:
+def _search(runtime: Runtime, name: str, queries: Vectors, index: IndexSettings) -> list[list[Hit]]:
     """One more than is compared: a query finds its own row."""
     found: list[list[Hit]] = []
-    params = collection.settings.index.search
     for first in range(0, len(queries), QUERIES_A_CALL):
         some = queries[first : first + QUERIES_A_CALL]
-        found += runtime.store.search(name, some, NEIGHBOURS + 1, fields=["object_key"], params=params)
+        found += runtime.store.search(name, some, NEIGHBOURS + 1, fields=["object_key"], params=index.search)
     return found
 
 
@@ -158,7 +159,7 @@ def _compare_neighbours(
     texts = runtime.store.fetch(candidate.name, exact.ids[:SHOWN_QUERIES], ["text"])
     stored = _live_rows(runtime, live, exact)
     queries = np.asarray([vector for _, vector in stored.values()], np.float32)
-    before = dict(zip(stored, _search(runtime, live.name, queries, live) if stored else [], strict=True))
+    before = dict(zip(stored, _search(runtime, live.name, queries, live.settings.index) if stored else [], strict=True))
     overlaps = []
     for number, (row, key) in enumerate(zip(exact.ids, exact.keys, strict=True)):
         now = _neighbours(before[number], stored[number][0], key) if number in before else ()

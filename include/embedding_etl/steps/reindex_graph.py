@@ -49,7 +49,7 @@ def reindex_tasks(pipelines: list[PipelineSettings]) -> None:
 def form(pipelines: list[PipelineSettings]) -> dict[str, Param]:
     """The fields that both forms begin with."""
     names = [pipeline.name for pipeline in pipelines]
-    lanes = sorted({lane for pipeline in pipelines for lane in pipeline.lanes})
+    lanes = list(dict.fromkeys(lane for pipeline in pipelines for lane in pipeline.lanes))
     return {
         "pipeline": Param(
             names[0], type="string", enum=names, title="Pipeline", description="A file in include/pipelines/."
