@@ -67,7 +67,7 @@ def parse_since(text: str) -> int | None:
     """
     if not text:
         return None
-    if re.fullmatch(r"\d{1,15}", text):
+    if re.fullmatch(r"\d{9,15}", text):
         epoch = int(text)
         return epoch if epoch >= _FIRST_MS else epoch * 1000
     try:
