@@ -21,7 +21,7 @@ from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import Places
 from include.embedding_etl.shard_files import WORK, read_work, work_batch
 from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
-from include.embedding_etl.stages.identify import look_at
+from include.embedding_etl.stages.identify import known_objects, look_at
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.types import JsonValue, ListedObject, ObjectRecord
 
@@ -107,8 +107,7 @@ def plan(runtime: Runtime) -> Plan:
 
 def _records(runtime: Runtime, listing: Iterator[ListedObject]) -> Iterator[ObjectRecord]:
     """ledger.objects as `identify` would leave it."""
-    known = runtime.ledger.objects.stream(runtime.pipeline.name)
-    for listed, record in merge(listing, known, lambda item: item.key, lambda item: item.key):
+    for listed, record in merge(listing, known_objects(runtime), lambda item: item.key, lambda item: item.key):
         if listed is not None:
             unchanged = record is not None and not record.vanished and record.same_version(listed)
             yield record if unchanged and record is not None else look_at(runtime, listed)

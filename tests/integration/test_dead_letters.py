@@ -17,6 +17,7 @@ from include.embedding_etl.embed import openai
 from include.embedding_etl.errors import TransientError
 from include.embedding_etl.lane_collection import create_collection, ensure_live
 from include.embedding_etl.ledger.records import DeadLetter, LetterFilter, LetterState
+from include.embedding_etl.plan import plan
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.stages.embed import embed
 from include.embedding_etl.stages.identify import identify
@@ -168,6 +169,17 @@ def test_raising_a_limit_heals_without_anybodys_doing(tolerant: Project) -> None
     tolerant.configure()
     assert tolerant.run().lanes["text"].dead_letters == 0
     assert tolerant.rows() == tolerant.expected_rows()
+
+
+def test_an_object_that_was_too_large_is_looked_at_when_the_limit_is_raised(tolerant: Project) -> None:
+    tolerant.configure(limits={"max_object_bytes": 10})
+    tolerant.put("large.txt", "more than ten bytes of words")
+    assert tolerant.run().skipped == {"oversize": 1}
+    tolerant.configure()
+    with tolerant.open() as runtime:
+        assert plan(runtime).lanes["text"].new == 1
+    report = tolerant.run()
+    assert (report.skipped, report.lanes["text"].indexed) == ({}, 1)
 
 
 def test_other_settings_do_not_make_letters_due(tolerant: Project) -> None:

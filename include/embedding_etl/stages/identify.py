@@ -1,7 +1,9 @@
 """identify: look at the first bytes of what is new or changed, and bring ledger.objects up to the snapshot."""
 
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from include.embedding_etl.batching import batched
 from include.embedding_etl.diff import CHANGED_MEANWHILE, UNREADABLE, compare_listing
@@ -19,6 +21,7 @@ from include.embedding_etl.types import ListedObject, ObjectRecord
 HEAD_BYTES = 64 * 1024  # one ranged GET; an object that fits in it is hashed at once
 BATCH = 1_000
 THREADS = 16
+OVERSIZE = "oversize"
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -39,7 +42,7 @@ def identify(runtime: Runtime, run_id: str) -> Figures:
         Heartbeat(ledger, lease),
         ThreadPoolExecutor(THREADS) as threads,
     ):
-        changes = compare_listing(iter_snapshot(runtime.state, snapshot), ledger.objects.stream(pipeline))
+        changes = compare_listing(iter_snapshot(runtime.state, snapshot), known_objects(runtime))
         for batch in batched(changes, BATCH):
             gone = [record.key for listed, record in batch if listed is None and record is not None]
             seen = [(listed, record) for listed, record in batch if listed is not None]
@@ -60,6 +63,14 @@ def identify(runtime: Runtime, run_id: str) -> Figures:
 def _check_newest(runtime: Runtime, lease: Lease) -> None:
     if runtime.ledger.leases.token(lease.collection) != lease.token:
         raise IntegrityError(f"another run has listed {runtime.pipeline.source.uri} since: start a new run")
+
+
+def known_objects(runtime: Runtime) -> Iterator[ObjectRecord]:
+    """What the ledger knows. What was too large for a limit that has been raised since is to be looked at again."""
+    limit = runtime.pipeline.limits.max_object_bytes
+    for record in runtime.ledger.objects.stream(runtime.pipeline.name):
+        fits_now = record.skip_reason == OVERSIZE and record.size_bytes <= limit
+        yield replace(record, etag="") if fits_now else record
 
 
 def look_at(runtime: Runtime, listed: ListedObject) -> ObjectRecord:
@@ -88,7 +99,7 @@ def _skip_reason(listed: ListedObject, max_object_bytes: int) -> str:
     if listed.size_bytes == 0:
         return "empty"
     if listed.size_bytes > max_object_bytes:
-        return "oversize"
+        return OVERSIZE
     return "archived" if listed.storage_class in ARCHIVED else ""
 
 
