@@ -41,6 +41,10 @@ DURABLE_WRITES = {
     "purge_delete": "rows of vanished objects",
     "purge_commit": "their ledger.entries",
     "forget_objects": "tombstones that no collection needs any more",
+    "distrust": "ledger.entries of objects whose rows are to be written again",
+    "orphan_delete": "rows that no object accounts for",
+    "store_forget": "ledger.vectors of files that are lost, or that nobody needs",
+    "file_delete": "files under the state URI that nobody needs",
 }
 _hits: Counter[str] = Counter()
 

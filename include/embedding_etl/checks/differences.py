@@ -143,6 +143,11 @@ class Differences(AbstractContextManager["Differences"]):
         )
         yield from self._database.execute(query, kinds)
 
+    def counts(self, kind: str) -> dict[str, int]:
+        """How many there are of one kind, by collection."""
+        query = "SELECT collection, SUM(n) FROM differences WHERE kind = ? GROUP BY collection ORDER BY collection"
+        return dict(self._database.execute(query, (kind,)))
+
     def findings(self) -> tuple[Finding, ...]:
         """Counted per kind and lane, in the order of KINDS."""
         grouped = self._database.execute("SELECT lane, kind, SUM(n) FROM differences GROUP BY lane, kind").fetchall()

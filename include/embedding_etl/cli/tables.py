@@ -264,8 +264,15 @@ def show_replay(console: Console, chosen: "Replay", report: "Report | None", out
             console.print(plain(f"{letter.id} {letter.lane} {letter.key}: {letter.error_class}: {letter.message}"))
 
 
-def show_audit(console: Console, audit: "Audit") -> None:
-    """What differs, and what `--repair` would do about it."""
+def show_audit(console: Console, audit: "Audit", lists: Mapping[str, Sequence[str]] | None = None) -> None:
+    """What differs, and what `--repair` would do about it.
+
+    Args:
+        lists: What was done, and what is due, as lines under a heading.
+    """
+    for heading, lines in (lists or {}).items():
+        for line in lines:
+            console.print(Text(f"{heading}: ", style="bold") + plain(line))
     counted = ", ".join(f"{count} {what}" for what, count in audit.compared.items())
     console.print(plain(f"{audit.pipeline}: compared {counted}"))
     if audit.clean:
