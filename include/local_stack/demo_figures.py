@@ -10,7 +10,7 @@ from rich.table import Table
 from include.embedding_etl.cli.tables import show_left_out
 from include.embedding_etl.routing import lanes_for
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.status import Status, status
+from include.embedding_etl.status.agreement import Status, status
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from include.embedding_etl.stages.identify import identify
 from include.embedding_etl.stages.route import route
 from include.embedding_etl.stages.scan import scan
 from include.embedding_etl.stages.sync import sync
-from include.embedding_etl.status import status
+from include.embedding_etl.status.agreement import status
 from include.embedding_etl.turn import give_turn_back, take_turn
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.retry import RetryPolicy

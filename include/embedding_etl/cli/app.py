@@ -74,12 +74,21 @@ def plan(pipeline: Pipeline, as_json: Json = False) -> None:
 @app.command()
 def status(pipeline: Pipeline, as_json: Json = False) -> None:
     """Whether ledger and Milvus agree now, and how the last run ended. Exit code 1 if they do not."""
-    from include.embedding_etl.status import status as make_status
+    from include.embedding_etl.status.agreement import status as make_status
 
     with opened(pipeline) as runtime:
         result = make_status(runtime)
     show(result.to_json(), as_json, lambda: tables.show_status(console, result))
     raise typer.Exit(0 if result.agrees else 1)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 = any free one")] = 8790) -> None:
+    """Serve the pages without Airflow, to this machine only. Prints the link."""
+    from include.embedding_etl.status.alone import serve
+
+    with plain_errors():
+        serve(Places(), port, lambda link: console.print(link, markup=False, highlight=False))
 
 
 @app.command()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from include.embedding_etl.plan import Plan
     from include.embedding_etl.reindex import ReindexResult
     from include.embedding_etl.stages.report import Report
-    from include.embedding_etl.status import Status
+    from include.embedding_etl.status.agreement import Status
     from include.embedding_etl.verification import Verification
 
 

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 
 def s3_credentials(connection_id: str) -> S3Credentials:
-    """Keys and endpoint of a connection of type aws.
+    """Keys and endpoint of a connection of type aws, for a running task.
 
     Raises:
         ConfigError: there is no such connection.
     """
+    return s3_credentials_of(_connection(connection_id))
+
+
+def s3_credentials_of(connection: Any) -> S3Credentials:
+    """The same, of a connection that somebody else has fetched."""
     from include.embedding_etl.s3_credentials import S3Credentials
 
-    connection = _connection(connection_id)
     extra = connection.extra_dejson
     return S3Credentials(
         access_key=connection.login or extra.get("aws_access_key_id"),
@@ -31,16 +35,24 @@ def s3_credentials(connection_id: str) -> S3Credentials:
 
 
 def milvus_address(connection_id: str) -> MilvusAddress:
-    """Address and token of a connection to Milvus.
+    """Address and token of a connection to Milvus, for a running task.
 
     Raises:
         ConfigError: there is no such connection, or it has no host.
+    """
+    return milvus_address_of(_connection(connection_id), connection_id)
+
+
+def milvus_address_of(connection: Any, connection_id: str) -> MilvusAddress:
+    """The same, of a connection that somebody else has fetched.
+
+    Raises:
+        ConfigError: it has no host.
     """
     from pydantic import SecretStr
 
     from include.embedding_etl.runtime import MilvusAddress
 
-    connection = _connection(connection_id)
     extra = connection.extra_dejson
     host = connection.host or ""
     if not host:

@@ -1,0 +1,5 @@
+"""One file a page. Each has a `router`; the list below is what the app serves."""
+
+from include.embedding_etl.status.pages import overview
+
+PAGES = (overview.router,)
