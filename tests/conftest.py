@@ -9,5 +9,6 @@ pytest_plugins: list[str] = [
     "tests.fixtures_audit",  # after those that it imports: pytest rewrites their assertions
     "tests.fixtures_scenarios",
     "tests.fixtures_stack",
+    "tests.fixtures_status",
     "tests.fixtures_storage",
 ]
