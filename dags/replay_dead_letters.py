@@ -79,6 +79,13 @@ if pipelines:
                 title="Failed since",
                 description="Only those whose last failure was then or later. Empty: at any time.",
             ),
+            "ids": Param(
+                None,
+                type=["null", "array"],
+                items={"type": "integer"},
+                title="Letters",
+                description="Only these, by their ids, dismissed ones too: what the Failures page fills in.",
+            ),
         },
         default_args=default_args(),
     ):

@@ -98,7 +98,13 @@ def find_letters(runtime: Runtime, choice: LetterChoice) -> Iterator[DeadLetter]
     if choice.lane and choice.lane not in runtime.pipeline.lanes:
         lanes = ", ".join(runtime.pipeline.lanes)
         raise ConfigError(f"lane: {runtime.pipeline.name} has no lane {choice.lane!r}; it has: {lanes}")
-    wanted = LetterFilter(
+    keys = KeyFilter([choice.key_glob or "**"])
+    return (letter for letter in _pages(runtime, ledger_filter(runtime, choice)) if keys.accepts(letter.key))
+
+
+def ledger_filter(runtime: Runtime, choice: LetterChoice) -> LetterFilter:
+    """The choice as the ledger understands it: all but the glob."""
+    return LetterFilter(
         pipeline=runtime.pipeline.name,
         lane=choice.lane or None,
         error_class=choice.error_class or None,
@@ -107,8 +113,6 @@ def find_letters(runtime: Runtime, choice: LetterChoice) -> Iterator[DeadLetter]
         fingerprints=None if choice.state in _HISTORY else live_fingerprints(runtime),
         ids=choice.ids or None,
     )
-    keys = KeyFilter([choice.key_glob or "**"])
-    return (letter for letter in _pages(runtime, wanted) if keys.accepts(letter.key))
 
 
 def get_letter(runtime: Runtime, letter_id: int) -> DeadLetter:
@@ -157,9 +161,14 @@ def replay_outcome(runtime: Runtime, path: str) -> ReplayOutcome:
     return ReplayOutcome(chosen - failed_again - waiting, failed_again, waiting, tuple(examples))
 
 
-def dismiss(runtime: Runtime, choice: LetterChoice) -> int:
+def dismiss(runtime: Runtime, choice: LetterChoice, reason: str = "", by: str = "") -> int:
     """Decide to do without these versions of their objects. They count as failures no more.
 
+    Args:
+        runtime: Of the pipeline.
+        choice: Which letters.
+        reason: Why, for those who look at them later.
+        by: Who decided it.
     Returns:
         How many letters were dismissed.
     Raises:
@@ -169,7 +178,8 @@ def dismiss(runtime: Runtime, choice: LetterChoice) -> int:
         raise ConfigError("say which letters to dismiss: by id, lane, error class, key or time; --key '**' means all")
     ledger = runtime.ledger.dead_letters
     return sum(
-        ledger.dismiss([letter.id for letter in batch]) for batch in batched(find_letters(runtime, choice), BATCH)
+        ledger.dismiss([letter.id for letter in batch], reason, by)
+        for batch in batched(find_letters(runtime, choice), BATCH)
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from include.embedding_etl.ledger import Ledger
-from include.embedding_etl.ledger.dead_letters import MESSAGE_CHARACTERS
+from include.embedding_etl.ledger.dead_letters import DAY_MS, MESSAGE_CHARACTERS
 from include.embedding_etl.ledger.records import DeadLetter, LetterFilter
 from tests.fixtures_ledger import HOSTILE_KEYS, make_letter
 
@@ -236,3 +236,33 @@ def test_the_list_is_newest_first_in_pages_and_filtered(ledger: Ledger) -> None:
     ledger.dead_letters.resolve("demo", "text", ["b"])
     assert listed(ledger, key="b") == []
     assert [letter.key for letter in listed(ledger, key="b", state="all")] == ["b"]
+
+
+def test_a_dismissal_keeps_its_reason_and_who_said_so(ledger: Ledger) -> None:
+    ledger.dead_letters.record("demo", "text", "f1", [make_letter("a")])
+    ledger.dead_letters.dismiss(ids_of(ledger, "a"), "not needed, api_key=hunter2", "ann")
+    (letter,) = listed(ledger, state="dismissed")
+    assert (letter.dismissed_by, letter.dismiss_reason) == ("ann", "not needed, api_key=***")
+    ledger.dead_letters.reset([letter.id])
+    (letter,) = listed(ledger)
+    assert (letter.dismissed_by, letter.dismiss_reason) == (None, None)
+
+
+def test_figures_say_how_many_letters_a_class_has_and_when_they_were_new(ledger: Ledger) -> None:
+    ledger.dead_letters.record("demo", "text", "f1", [make_letter("a"), make_letter("b", error_class="NoText")])
+    ledger.dead_letters.record("demo", "text", "f1", [make_letter("c")])
+    ledger.dead_letters.record("other", "text", "f1", [make_letter("a")])
+    today = listed(ledger)[0].first_at_ms // DAY_MS
+    first, second = ledger.dead_letters.figures(LetterFilter("demo"), (today - 13) * DAY_MS)
+    assert (first.error_class, first.letters, sum(first.new_by_day.values())) == ("EncryptedPdf", 2, 2)
+    assert (second.error_class, second.letters) == ("NoText", 1)
+    later = ledger.dead_letters.figures(LetterFilter("demo"), (today + 2) * DAY_MS)
+    assert [(one.letters, one.new_by_day) for one in later] == [(2, {}), (1, {})]
+
+
+def test_the_open_letters_of_some_objects(ledger: Ledger) -> None:
+    ledger.dead_letters.record("demo", "text", "f1", [make_letter(key) for key in HOSTILE_KEYS])
+    ledger.dead_letters.record("demo", "text", "f2", [make_letter("a")])
+    found = ledger.dead_letters.open_of_keys("demo", "text", "f1", [*HOSTILE_KEYS, "unknown"])
+    assert {key: letter.key for key, letter in found.items()} == {key: key for key in HOSTILE_KEYS}
+    assert list(ledger.dead_letters.open_of_keys("demo", "text", "f2", HOSTILE_KEYS)) == ["a"]

@@ -101,3 +101,9 @@ def test_entries_of_a_collection_that_nobody_recorded_are_refused(ledger: Ledger
     stray = ledger.leases.acquire("stray", "run-1")
     with pytest.raises(IntegrityError, match="ledger refused"):
         ledger.entries.commit(stray, "stray", [make_entry("k")])
+
+
+def test_what_is_believed_about_one_object_in_each_collection(ledger: Ledger, lease: Lease) -> None:
+    ledger.entries.commit(lease, COLLECTION, [make_entry("a"), make_entry("b")])
+    assert ledger.entries.of_object([COLLECTION, "another"], "a") == {COLLECTION: make_entry("a")}
+    assert ledger.entries.of_object([COLLECTION], "c") == {}

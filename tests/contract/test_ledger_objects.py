@@ -119,3 +119,14 @@ def test_counts_tell_active_skipped_and_vanished_apart(ledger: Ledger) -> None:
     assert counts.active == {"text/plain": 2, "image/png": 1}
     assert counts.skipped == {"empty": 2, "archived": 1}
     assert counts.vanished == 2
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "a/", "a%", "é", "\uffff", "\U0010ffff", "語", "\ud7ff", "nothing"])
+def test_pages_hold_every_key_that_begins_so_in_order(ledger: Ledger, prefix: str) -> None:
+    keys = [*HOSTILE_KEYS, "\ud7ff", "\ue000", "\U0010ffff", "\U0010ffffz"]
+    ledger.objects.put("demo", [make_object(key) for key in keys])
+    ledger.objects.put("other", [make_object("a")])
+    found: list[str] = []
+    while page := ledger.objects.page("demo", prefix, found[-1] if found else "", limit=3):
+        found += [record.key for record in page]
+    assert found == sorted(key for key in keys if key.startswith(prefix))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from include.embedding_etl.diff import LOOK_AGAIN
+from include.embedding_etl.status.advice import ADVICE
 from include.embedding_etl.types import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +37,13 @@ def test_every_class_has_its_advice_and_every_advice_its_class() -> None:
         name for row in re.findall(r"^\| (`[A-Z].*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert told == classes()
+
+
+def test_the_pages_give_the_same_advice() -> None:
+    table = DOCUMENT.split("## Classes")[1].split("## Left out")[0]
+    rows = re.findall(r"^\| (`[A-Z].*?) \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
+    told = {name: (meaning, todo) for names, meaning, todo in rows for name in re.findall(r"`(\w+)`", names)}
+    assert {name: (advice.meaning, advice.what_to_do) for name, advice in ADVICE.items()} == told
 
 
 def test_every_reason_to_skip_is_told() -> None:

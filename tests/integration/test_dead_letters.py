@@ -357,11 +357,16 @@ def test_a_red_replay_has_exit_code_1(refusing: Project) -> None:
 
 def test_the_command_line_dismisses_and_takes_it_back(refusing: Project) -> None:
     letter = next(one for one in letters(refusing) if one.key == "a/refused.txt")
-    done = etl(refusing, "dismiss", refusing.name, "--id", str(letter.id))
+    done = etl(refusing, "dismiss", refusing.name, "--id", str(letter.id), "--reason", "a test page")
     assert done.returncode == 0, done.stderr
     assert keys(letters(refusing, "dismissed")) == ["a/refused.txt"]
     listed = json.loads(etl(refusing, "list", refusing.name, "--state", "dismissed", "--json").stdout)
-    assert [(one["id"], one["state"]) for one in listed["letters"]] == [(letter.id, "dismissed")]
+    assert [(one["id"], one["state"], one["dismiss_reason"]) for one in listed["letters"]] == [
+        (letter.id, "dismissed", "a test page")
+    ]
+    shown = etl(refusing, "show", refusing.name, str(letter.id)).stdout
+    assert "a test page" in shown
+    assert "Mend the endpoint or the text, then replay" in shown
     assert json.loads(etl(refusing, "replay", refusing.name, "--json").stdout)["due"] == 3  # not the dismissed one
     done = etl(refusing, "replay", refusing.name, "--id", str(letter.id))  # named: also a dismissed one
     assert "Of 1 dead letters 1 are healed" in done.stdout

@@ -1,5 +1,6 @@
 """`etl dead-letters`: objects that could not be processed."""
 
+import getpass
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -91,12 +92,13 @@ def dismiss(
     key: KeyGlob = "",
     since: Since = "",
     ids: Ids = None,
+    reason: Annotated[str, typer.Option(help="Why nobody needs them; kept with the letters")] = "",
     as_json: Json = False,
 ) -> None:
     """Do without these versions of the objects: not tried and not counted as failures, until they change."""
     with opened(pipeline) as runtime:
         choice = LetterChoice(lane, error_class, key, parse_since(since), tuple(ids or ()))
-        dismissed = dismiss_letters(runtime, choice)
+        dismissed = dismiss_letters(runtime, choice, reason, _user())
     show(
         {"dismissed": dismissed},
         as_json,
@@ -110,3 +112,11 @@ def dismiss(
 
 def _document(letter: DeadLetter) -> dict[str, Any]:
     return {**asdict(letter), "state": letter.state}
+
+
+def _user() -> str:
+    """Who is at the terminal; a container's user need not have a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

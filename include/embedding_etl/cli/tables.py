@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from include.embedding_etl.status.advice import advice_for
 from include.embedding_etl.types import Hit, JsonValue
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ def show_letter(console: Console, letter: "DeadLetter") -> None:
         ("stage", letter.stage),
         ("class", letter.error_class),
         ("message", letter.message),
+        ("what to do", advice_for(letter.error_class).what_to_do),
         ("tries", letter.attempts),
         ("first time", _moment(letter.first_at_ms)),
         ("last time", _moment(letter.last_at_ms)),
@@ -242,6 +244,8 @@ def show_letter(console: Console, letter: "DeadLetter") -> None:
         ("task", letter.task),
         ("fingerprint", letter.fingerprint),
     ]
+    if letter.state == "dismissed":
+        facts += [("dismissed by", letter.dismissed_by or ""), ("because", letter.dismiss_reason or "")]
     for name, fact in facts:
         table.add_row(Text(name, style="bold"), plain(fact))
     console.print(table)

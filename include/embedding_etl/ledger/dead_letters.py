@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import sqlalchemy as sa
 
 from include.embedding_etl.ledger.database import Database, Row, execute_many, in_slices, insert_into, now_ms
-from include.embedding_etl.ledger.records import DeadLetter, Letter, LetterFilter, LetterState
+from include.embedding_etl.ledger.records import ClassFigures, DeadLetter, Letter, LetterFilter, LetterState
 from include.embedding_etl.ledger.tables import OPEN, dead_letters
 from include.embedding_etl.redaction import redact
 
 MESSAGE_CHARACTERS = 2_000
+REASON_CHARACTERS = 500
+DAY_MS = 86_400_000
 _DISMISSED = dead_letters.c.dismissed_at_ms.is_not(None)
 _STATES: dict[LetterState, sa.ColumnElement[bool]] = {
     "open": sa.and_(OPEN, ~_DISMISSED),
@@ -43,6 +45,8 @@ _LETTER = sa.select(
     dead_letters.c.task,
     dead_letters.c.dismissed_at_ms,
     dead_letters.c.limits_hash,
+    dead_letters.c.dismiss_reason,
+    dead_letters.c.dismissed_by,
 )
 
 
@@ -119,15 +123,20 @@ class DeadLetters:
         Returns:
             How many of them are due now; those that were resolved meanwhile are not.
         """
-        return self._update_open(ids, attempts=0, dismissed_at_ms=None)
+        return self._update_open(ids, attempts=0, dismissed_at_ms=None, dismiss_reason=None, dismissed_by=None)
 
-    def dismiss(self, ids: Sequence[int]) -> int:
+    def dismiss(self, ids: Sequence[int], reason: str = "", by: str = "") -> int:
         """Mark open letters as asking nothing of anybody. Their objects stay held back until they change.
 
+        Args:
+            ids: Of letters; those that are not open are passed over.
+            reason: Why nobody needs them, kept with the letters; secrets are blotted out.
+            by: Who says so.
         Returns:
             How many were open.
         """
-        return self._update_open(ids, dismissed_at_ms=now_ms())
+        reason = redact(reason)[:REASON_CHARACTERS]
+        return self._update_open(ids, dismissed_at_ms=now_ms(), dismiss_reason=reason, dismissed_by=by)
 
     def get(self, letter_id: int) -> DeadLetter | None:
         """One letter, in whatever state."""
@@ -168,6 +177,42 @@ class DeadLetters:
                 counts.setdefault(lane, {})[error_class] = count
         return counts
 
+    def open_of_keys(self, pipeline: str, lane: str, fingerprint: str, keys: Sequence[str]) -> Mapping[str, DeadLetter]:
+        """The open letters of some objects, dismissed ones too, by key."""
+        found: dict[str, DeadLetter] = {}
+        with self._database.reading() as connection:
+            for some in in_slices(keys):
+                statement = _LETTER.where(*_open_in(pipeline, lane, fingerprint), dead_letters.c.key.in_(some))
+                rows: Iterable[Row] = connection.execute(statement)
+                found.update((row.key, DeadLetter(*row)) for row in rows)
+        return found
+
+    def figures(self, wanted: LetterFilter, since_ms: int) -> Sequence[ClassFigures]:
+        """The letters of a choice by error class, those with most letters first.
+
+        Args:
+            wanted: Which letters.
+            since_ms: From when on `new_by_day` counts.
+        """
+        day = sa.case((dead_letters.c.first_at_ms >= since_ms, dead_letters.c.first_at_ms // DAY_MS), else_=None)
+        statement = (
+            sa.select(dead_letters.c.error_class, day, sa.func.count(), sa.func.max(dead_letters.c.last_at_ms))
+            .where(*_conditions(wanted))
+            .group_by(dead_letters.c.error_class, sa.text("2"))
+        )
+        with self._database.reading() as connection:
+            rows: Sequence[Row] = connection.execute(statement).all()
+        figures = [
+            ClassFigures(
+                name,
+                sum(row[2] for row in rows if row[0] == name),
+                max(row[3] for row in rows if row[0] == name),
+                {int(row[1]): row[2] for row in rows if row[0] == name and row[1] is not None},
+            )
+            for name in {row[0] for row in rows}
+        ]
+        return sorted(figures, key=lambda one: (-one.letters, one.error_class))
+
     def list(self, wanted: LetterFilter, before_id: int | None = None, limit: int = 100) -> tuple[DeadLetter, ...]:
         """One page of letters, the newest first. `before_id` is the id of the last letter of the page before."""
         conditions = _conditions(wanted)
@@ -182,7 +227,7 @@ class DeadLetters:
         rows = self._database.stream(_LETTER.where(*conditions), dead_letters.c.key)
         return (DeadLetter(*row) for row in rows)
 
-    def _update_open(self, ids: Sequence[int], **values: int | None) -> int:
+    def _update_open(self, ids: Sequence[int], **values: int | str | None) -> int:
         statement = sa.update(dead_letters).where(OPEN).values(**values)
         with self._database.writing() as connection:
             slices = [statement.where(dead_letters.c.id.in_(some)) for some in in_slices(ids)]

@@ -42,6 +42,14 @@ class Entries:
                 found.update((row[0], Entry(*row)) for row in connection.execute(statement))
         return found
 
+    def of_object(self, collections: Sequence[str], key: str) -> dict[str, Entry]:
+        """What is believed about one object, by collection; those that have nothing of it are left out."""
+        statement = _ENTRY.add_columns(entries.c.collection).where(
+            entries.c.collection.in_(collections), entries.c.key == key
+        )
+        with self._database.reading() as connection:
+            return {row.collection: Entry(*row[:-1]) for row in connection.execute(statement)}
+
     def intend(self, lease: Lease, collection: str, intentions: Iterable[tuple[str, int]]) -> None:
         """Write down, before the first upsert, how many rows of an object may soon exist.
 

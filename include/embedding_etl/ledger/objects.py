@@ -52,6 +52,22 @@ class Objects:
                 found.update((row[0], ObjectRecord(*row)) for row in rows)
         return found
 
+    def page(self, pipeline: str, prefix: str = "", after: str = "", limit: int = 100) -> tuple[ObjectRecord, ...]:
+        """The next objects in key order, the vanished and the skipped included.
+
+        Args:
+            pipeline: Whose objects.
+            prefix: Only keys that begin so.
+            after: The last key of the page before.
+            limit: At most so many.
+        """
+        conditions = [objects.c.pipeline == pipeline, objects.c.key > after, objects.c.key >= prefix]
+        if following := _behind(prefix):
+            conditions.append(objects.c.key < following)
+        statement = _RECORD.where(*conditions).order_by(objects.c.key).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(ObjectRecord(*row) for row in connection.execute(statement))
+
     def put(self, pipeline: str, records: Iterable[ObjectRecord]) -> None:
         """Insert or replace."""
         rows = [
@@ -132,3 +148,13 @@ class Objects:
                 else:
                     active[media_type] = count
         return ObjectCounts(active, skipped, vanished)
+
+
+def _behind(prefix: str) -> str:
+    """The first text behind all that begin with `prefix`: the byte order of UTF-8 is that of code points; "" = none."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < 0x10FFFF:
+            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # what lies between is no text
+        prefix = prefix[:-1]
+    return ""

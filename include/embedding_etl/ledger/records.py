@@ -73,6 +73,8 @@ class DeadLetter:
     task: str  # stage and shard that saw it last
     dismissed_at_ms: int | None  # a person said that this version will do without: not tried, not counted
     limits_hash: str | None  # of the limits that it failed under; None = written before letters remembered it
+    dismiss_reason: str | None = None  # in that person's words; None = not dismissed
+    dismissed_by: str | None = None
 
     @property
     def state(self) -> str:
@@ -98,6 +100,16 @@ class LetterFilter:
     since_ms: int | None = None  # failed at this time or later
     fingerprints: Mapping[str, str] | None = None  # lane -> the fingerprint of the collection that is meant
     ids: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """The letters of one error class: how many, and on which days they were new."""
+
+    error_class: str
+    letters: int
+    last_at_ms: int
+    new_by_day: Mapping[int, int]  # days since 1970 (UTC) -> letters that failed first on that day
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,11 @@ dead_letters = sa.Table(
     sa.Column("task", sa.Text, nullable=False, server_default=""),
     sa.Column("dismissed_at_ms", sa.BigInteger, nullable=True),
     sa.Column("limits_hash", sa.Text, nullable=True),  # NULL = written before letters remembered it
+    sa.Column("dismiss_reason", sa.Text, nullable=True),
+    sa.Column("dismissed_by", sa.Text, nullable=True),
     sqlite_autoincrement=True,
 )
+sa.Index("ix_dead_letters_pipeline_key", dead_letters.c.pipeline, dead_letters.c.key)  # the history of an object
 OPEN = dead_letters.c.resolved_at_ms.is_(None)
 sa.Index(
     "uq_dead_letters_open",

@@ -28,6 +28,7 @@ def choose(pipeline: str) -> Summary:
         error_class=param("error_class") or "",
         key_glob=param("key_glob") or "",
         since_ms=parse_since(param("since") or ""),
+        ids=tuple(param("ids") or ()),
     )
     with open_runtime(pipeline) as runtime:
         chosen = replay(runtime, run_id(), choice)

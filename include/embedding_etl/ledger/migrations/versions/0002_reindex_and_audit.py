@@ -22,6 +22,9 @@ def upgrade() -> None:
     op.add_column("dead_letters", sa.Column("task", sa.Text, nullable=False, server_default=""))
     op.add_column("dead_letters", sa.Column("dismissed_at_ms", sa.BigInteger, nullable=True))
     op.add_column("dead_letters", sa.Column("limits_hash", sa.Text, nullable=True))
+    op.add_column("dead_letters", sa.Column("dismiss_reason", sa.Text, nullable=True))
+    op.add_column("dead_letters", sa.Column("dismissed_by", sa.Text, nullable=True))
+    op.create_index("ix_dead_letters_pipeline_key", "dead_letters", ["pipeline", "key"])
     op.drop_index("uq_dead_letters_open", "dead_letters")
     op.create_index(
         "uq_dead_letters_open",
@@ -83,7 +86,10 @@ def downgrade() -> None:
         sqlite_where=OPEN,
         postgresql_where=OPEN,
     )
+    op.drop_index("ix_dead_letters_pipeline_key", "dead_letters")
     for table, column in (
+        ("dead_letters", "dismissed_by"),
+        ("dead_letters", "dismiss_reason"),
         ("dead_letters", "limits_hash"),
         ("dead_letters", "dismissed_at_ms"),
         ("dead_letters", "task"),
