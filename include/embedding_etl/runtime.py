@@ -1,9 +1,9 @@
 """The opened parts of one pipeline: ledger, state, source, vector store. Each is opened when it is first needed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ class MilvusAddress:
     uri: str
     token: SecretStr = SecretStr("")  # noqa: RUF009 - immutable
     database: str = "default"
+    tls: Mapping[str, str] = field(default_factory=dict)  # files of certificates and server name, by pymilvus's names
 
 
 class Runtime(AbstractContextManager["Runtime"]):
@@ -134,4 +135,4 @@ class Runtime(AbstractContextManager["Runtime"]):
 def _connect(address: MilvusAddress) -> VectorStore:
     from include.embedding_etl.vectorstore.milvus import MilvusStore
 
-    return MilvusStore(address.uri, token=address.token.get_secret_value(), database=address.database)
+    return MilvusStore(address.uri, address.token.get_secret_value(), address.database, tls=address.tls)

@@ -25,6 +25,7 @@ _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "2",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "demo:admin",
+    "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",  # the Test button of connections
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",  # a new or changed pipeline file is seen within seconds
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",

@@ -38,7 +38,7 @@ def milvus_address(connection_id: str) -> MilvusAddress:
     """Address and token of a connection to Milvus, for a running task.
 
     Raises:
-        ConfigError: there is no such connection, or it has no host.
+        ConfigError: there is no such connection, or its fields do not make an address.
     """
     return milvus_address_of(_connection(connection_id), connection_id)
 
@@ -47,19 +47,18 @@ def milvus_address_of(connection: Any, connection_id: str) -> MilvusAddress:
     """The same, of a connection that somebody else has fetched.
 
     Raises:
-        ConfigError: it has no host.
+        ConfigError: its fields do not make an address.
     """
     from pydantic import SecretStr
 
     from include.embedding_etl.runtime import MilvusAddress
+    from include.milvus_provider.connection import InvalidMilvusConnection, read_connection
 
-    extra = connection.extra_dejson
-    host = connection.host or ""
-    if not host:
-        raise ConfigError(f"connection {connection_id}: host is empty; write the URI, such as http://milvus:19530")
-    uri = host if "://" in host else f"{'https' if extra.get('secure') else 'http'}://{host}:{connection.port or 19530}"
-    token = extra.get("token") or (f"{connection.login}:{connection.password}" if connection.login else "")
-    return MilvusAddress(uri, SecretStr(token), connection.schema or "default")
+    try:
+        read = read_connection(connection)
+    except InvalidMilvusConnection as error:
+        raise ConfigError(f"connection {connection_id}: {error}") from error
+    return MilvusAddress(read.uri, SecretStr(read.token), read.database, read.tls)
 
 
 def _connection(connection_id: str) -> Any:

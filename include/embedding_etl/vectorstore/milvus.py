@@ -59,6 +59,7 @@ class MilvusStore:
         database: Milvus database.
         timeout_s: What one attempt of one call may take; loading and sealing ten times that.
         retry: How long a failing call is tried again.
+        tls: With https: files of certificates and server name, by pymilvus's names.
     Raises:
         ConfigError: the address is not of that form.
     """
@@ -70,6 +71,7 @@ class MilvusStore:
         database: str = "default",
         timeout_s: float = 30.0,
         retry: RetryPolicy = STANDARD_RETRY,
+        tls: Mapping[str, str] | None = None,
     ) -> None:
         self._address = server_address(uri)
         self._timeout_s = timeout_s
@@ -84,6 +86,7 @@ class MilvusStore:
                 timeout=min(timeout_s, 10.0),
                 dedicated=True,
                 grpc_options=CALM,
+                **(tls or {}),
             )
             try:
                 version = client.get_server_version(timeout=timeout_s)

@@ -1,0 +1,1 @@
+"""Milvus for Apache Airflow: connection type, hook, operators and sensor. Knows nothing of this project."""
