@@ -15,6 +15,7 @@ from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PipelineSettings, load_pipeline, pipeline_files
 from include.embedding_etl.status.access import Denied, Host, Viewer
+from include.embedding_etl.status.shown import shown, shown_text, size, span
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 STATIC_DIR = Path(__file__).parent / "static"
@@ -137,6 +138,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"moment": moment, "duration": duration}
+    environment.filters |= {"shown": shown, "shown_text": shown_text, "size": size, "span": span}
     return environment
 
 

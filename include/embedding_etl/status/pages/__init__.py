@@ -1,5 +1,8 @@
 """One file a page. Each has a `router`; the list below is what the app serves."""
 
-from include.embedding_etl.status.pages import overview
+from include.embedding_etl.status.pages import failures, overview
 
-PAGES = (overview.router,)
+PAGES = (
+    overview.router,
+    failures.router,
+)

@@ -4,3 +4,8 @@ document.addEventListener("click", (event) => {
   if (opener) document.getElementById(opener.dataset.opens)?.showModal();
   if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
 });
+// A box in a table's head checks the boxes of that name in the same form.
+document.addEventListener("change", (event) => {
+  const name = event.target.dataset?.checks;
+  if (name) for (const box of event.target.form.querySelectorAll(`input[name="${name}"]`)) box.checked = event.target.checked;
+});
