@@ -1,6 +1,7 @@
 """Fixtures shared by all suites, one module a topic."""
 
 pytest_plugins: list[str] = [
+    "tests.fixtures_airflow",
     "tests.fixtures_ledger",
     "tests.fixtures_media",
     "tests.fixtures_milvus",

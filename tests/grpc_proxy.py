@@ -103,14 +103,20 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 @contextmanager
-def grpc_proxy(address: str, max_request_bytes: int = 256 << 20) -> Iterator[GrpcProxy]:
-    """A proxy before `address` (host:port) that refuses requests of more than `max_request_bytes`, as a server does."""
+def grpc_proxy(
+    address: str, max_request_bytes: int = 256 << 20, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[GrpcProxy]:
+    """A proxy before `address` (host:port) that refuses requests of more than `max_request_bytes`, as a server does.
+
+    With `credentials` it speaks TLS.
+    """
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     limits = [("grpc.max_receive_message_length", max_request_bytes), ("grpc.max_send_message_length", -1)]
     proxy = GrpcProxy(address)
     with grpc.insecure_channel(address, options=unlimited) as channel:
         server = grpc.server(ThreadPoolExecutor(8), handlers=[_Handler(proxy, channel)], options=limits)
-        proxy.port = server.add_insecure_port("127.0.0.1:0")
+        where = "127.0.0.1:0"
+        proxy.port = server.add_secure_port(where, credentials) if credentials else server.add_insecure_port(where)
         server.start()
         try:
             yield proxy

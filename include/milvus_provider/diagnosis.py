@@ -24,6 +24,8 @@ def explain(error: Exception, target: MilvusConnection) -> str:
     :param error: what pymilvus or gRPC raised.
     :param target: what was connected to.
     """
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be read ({error.strerror}): the file has to be on every worker and API server."
     host, port = target.address
     code, status, text = getattr(error, "code", 0), _status(error), _text(error)
     if code in _NOT_ALLOWED_CODES or _NOT_ALLOWED.search(status) or _NOT_ALLOWED_TEXT.search(text):

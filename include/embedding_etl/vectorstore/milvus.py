@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from pymilvus import DataType, MilvusClient, MilvusException
 
-from include.embedding_etl.errors import IntegrityError, TransientError
+from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
 from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
 from include.embedding_etl.vectorstore.batches import MAX_BYTES, MAX_ROWS, by_count, cut
@@ -78,16 +78,14 @@ class MilvusStore:
         self._dimensions: dict[str, int] = {}  # by real name
 
         def connect() -> MilvusClient:
-            # Dedicated: a shared connection would outlive close().
-            client = MilvusClient(
-                uri,
-                token=token,
-                db_name=database,
-                timeout=min(timeout_s, 10.0),
-                dedicated=True,
-                grpc_options=CALM,
-                **(tls or {}),
-            )
+            options = {"timeout": min(timeout_s, 10.0), "grpc_options": CALM, **(tls or {})}
+            try:
+                # Dedicated: a shared connection would outlive close().
+                client = MilvusClient(uri, token=token, db_name=database, dedicated=True, **options)
+            except OSError as error:
+                raise ConfigError(
+                    f"Milvus at {self._address}: certificate {error.filename}: {error.strerror}"
+                ) from error
             try:
                 version = client.get_server_version(timeout=timeout_s)
             except (MilvusException, grpc.RpcError):
