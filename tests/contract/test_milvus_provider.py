@@ -38,7 +38,8 @@ FIELDS = [
     {"field_name": "vector", "datatype": "FLOAT_VECTOR", "dim": 2},
     {"field_name": "source", "datatype": "VARCHAR", "max_length": 64},
 ]
-INDEX = [{"field_name": "vector", "index_type": "HNSW", "metric_type": "COSINE"}]
+HNSW = {"M": 16, "efConstruction": 64}
+INDEX = [{"field_name": "vector", "index_type": "HNSW", "metric_type": "COSINE", "params": HNSW}]
 
 
 @pytest.fixture
@@ -241,11 +242,19 @@ def test_a_collection_with_other_fields_is_not_taken_for_the_one_asked_for(hook:
             run(MilvusCreateCollectionOperator(task_id="other", collection_name=name, **other))
 
 
+def test_what_a_creation_that_was_cut_off_left_out_is_done(hook: MilvusHook) -> None:
+    name = fresh_name()
+    run(MilvusCreateCollectionOperator(task_id="cut_off", collection_name=name, fields=FIELDS))
+    assert not hook.conn.list_indexes(name)
+    again = MilvusCreateCollectionOperator(task_id="again", collection_name=name, fields=FIELDS, index_params=INDEX)
+    assert run(again) is False
+    assert hook.conn.list_indexes(name)
+    assert hook.conn.get_load_state(name)["state"].name == "Loaded"
+
+
 def test_the_simple_form_needs_a_dimension_only(hook: MilvusHook) -> None:
     name = fresh_name()
-    simple = MilvusCreateCollectionOperator(
-        task_id="simple", collection_name=name, dimension=2, collection_kwargs={"metric_type": "L2"}
-    )
+    simple = MilvusCreateCollectionOperator(task_id="simple", collection_name=name, dimension=2)
     assert run(simple) is True
     assert upsert(name, [{"id": 1, "vector": [1.0, 0.0], "anything": "goes"}]) == 1
     assert hook.count(name, 'anything == "goes"') == 1

@@ -25,7 +25,14 @@ def example_milvus() -> None:
             {"field_name": "vector", "datatype": "FLOAT_VECTOR", "dim": 4},
             {"field_name": "source", "datatype": "VARCHAR", "max_length": 256},
         ],
-        index_params=[{"field_name": "vector", "index_type": "HNSW", "metric_type": "COSINE"}],
+        index_params=[
+            {
+                "field_name": "vector",
+                "index_type": "HNSW",
+                "metric_type": "COSINE",
+                "params": {"M": 16, "efConstruction": 200},
+            }
+        ],
     )
     upsert = MilvusUpsertOperator(
         task_id="upsert",

@@ -14,6 +14,7 @@ from include.milvus_provider.hooks.milvus import MilvusHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from pymilvus import CollectionSchema
 
 
 class MilvusBaseOperator(BaseOperator):
@@ -50,17 +51,18 @@ class MilvusBaseOperator(BaseOperator):
 
 class MilvusCreateCollectionOperator(MilvusBaseOperator):
     """
-    Create a collection, its index, and load it; succeed if it exists with the same fields.
+    Create a collection with its indexes and load it; what is there already is left, if it has the same fields.
 
     :param collection_name: Name of the collection. (templated)
-    :param dimension: Of the vectors, for the simple form: fields ``id`` (integer) and ``vector``, AUTOINDEX, and any
-        other field as a dynamic one. Leave it out if you name the ``fields``.
+    :param dimension: Of the vectors, for the simple form: the fields ``id`` (integer) and ``vector``, any other as a
+        dynamic one, an AUTOINDEX with COSINE. Leave it out if you name the ``fields``.
     :param fields: Keyword arguments of ``CollectionSchema.add_field``, one dictionary a field; ``datatype`` is the
         name of a ``DataType``, such as ``FLOAT_VECTOR``. (templated)
-    :param index_params: Keyword arguments of ``IndexParams.add_index``, one dictionary an index. (templated)
+    :param index_params: Keyword arguments of ``IndexParams.add_index``, one dictionary an index. Without any, the
+        collection is not loaded. (templated)
     :param enable_dynamic_field: With ``fields``: whether rows may have fields beyond them.
-    :param collection_kwargs: More keyword arguments of ``MilvusClient.create_collection``, such as ``properties``,
-        ``metric_type`` or ``consistency_level``. (templated)
+    :param collection_kwargs: More keyword arguments of ``MilvusClient.create_collection``, such as ``properties`` or
+        ``consistency_level``. (templated)
     :param conn_id: The :ref:`Milvus connection <howto/connection:milvus>` to use. (templated)
     :return: Whether the collection was created now.
     """
@@ -85,47 +87,44 @@ class MilvusCreateCollectionOperator(MilvusBaseOperator):
         super().__init__(**kwargs)
         if (dimension is None) == (fields is None):
             raise ValueError("give either dimension or fields")
-        self.dimension = dimension
-        self.fields = fields
-        self.index_params = index_params
-        self.enable_dynamic_field = enable_dynamic_field
+        self.fields = fields or [
+            {"field_name": "id", "datatype": "INT64", "is_primary": True},
+            {"field_name": "vector", "datatype": "FLOAT_VECTOR", "dim": dimension},
+        ]
+        automatic = [{"field_name": "vector", "index_type": "AUTOINDEX", "metric_type": "COSINE"}]
+        self.index_params = index_params or (automatic if dimension else [])
+        self.enable_dynamic_field = enable_dynamic_field or dimension is not None
         self.collection_kwargs = collection_kwargs or {}
 
     def run_on_milvus(self) -> bool:
-        """Create the collection unless it is there."""
+        """Create what is missing: a try that was cut off may have left a collection without its indexes."""
         client = self.hook.get_conn()
         created = not client.has_collection(self.collection_name)
         if created:
-            if self.fields is None:
-                client.create_collection(self.collection_name, self.dimension, **self.collection_kwargs)
-            else:
-                client.create_collection(self.collection_name, **self._schema(), **self.collection_kwargs)
+            client.create_collection(self.collection_name, schema=self._schema(), **self.collection_kwargs)
         self._require_same_fields(client.describe_collection(self.collection_name))
+        for each in self.index_params:
+            if not client.list_indexes(self.collection_name, each["field_name"]):
+                indexes = client.prepare_index_params()
+                indexes.add_index(**each)
+                client.create_index(self.collection_name, indexes)
+        if self.index_params:
+            client.load_collection(self.collection_name)
         self.log.info("Collection %s %s", self.collection_name, "created" if created else "exists already")
         return created
 
-    def _schema(self) -> dict[str, Any]:
+    def _schema(self) -> CollectionSchema:
         from pymilvus import DataType, MilvusClient
 
         schema = MilvusClient.create_schema(enable_dynamic_field=self.enable_dynamic_field)
-        for each in self.fields or []:
+        for each in self.fields:
             schema.add_field(**{**each, "datatype": DataType[each["datatype"]]})
-        indexes = MilvusClient.prepare_index_params()
-        for each in self.index_params or []:
-            indexes.add_index(**each)
-        return {"schema": schema, "index_params": indexes}
+        return schema
 
     def _require_same_fields(self, found: dict[str, Any]) -> None:
         actual = {
             field["name"]: (field["type"].name, int(field.get("params", {}).get("dim", 0))) for field in found["fields"]
         }
-        if self.fields is None:
-            dimensions = [dimension for _, dimension in actual.values() if dimension]
-            if dimensions != [self.dimension]:
-                raise MilvusVerificationError(
-                    f"{self.collection_name} has vectors of dimension {dimensions}, not {self.dimension}"
-                )
-            return
         wanted = {each["field_name"]: (each["datatype"], int(each.get("dim", 0))) for each in self.fields}
         if actual != wanted:
             raise MilvusVerificationError(f"{self.collection_name} exists with fields {actual}, not {wanted}")
