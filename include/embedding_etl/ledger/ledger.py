@@ -9,6 +9,7 @@ from include.embedding_etl.ledger.collections import Collections
 from include.embedding_etl.ledger.database import Database
 from include.embedding_etl.ledger.dead_letters import DeadLetters
 from include.embedding_etl.ledger.entries import Entries
+from include.embedding_etl.ledger.lane_counts import LaneCounts
 from include.embedding_etl.ledger.leases import Leases
 from include.embedding_etl.ledger.objects import Objects
 from include.embedding_etl.ledger.reindexes import Reindexes
@@ -36,6 +37,7 @@ class Ledger:
         self.runs = Runs(database)
         self.reindexes = Reindexes(database)
         self.audits = Audits(database)
+        self.lanes = LaneCounts(database)
 
     @classmethod
     def open(cls, url: str, migrate: bool = False) -> Self:

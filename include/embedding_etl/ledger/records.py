@@ -31,6 +31,22 @@ class EntryTotals(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LaneFigures:
+    """Where the objects of a lane stand in one of its collections."""
+
+    routed: int  # objects that should have rows
+    indexed: int  # of those, with verified rows of their current version
+    pending: int  # neither that nor held back by a letter
+    to_delete: int  # objects with rows that the lane should not have any more
+    dead_letters: int  # held back by an open letter
+    dismissed: int  # the same, but a person said that it will do without
+    deferred: int  # changed while they were read, or not readable: the next run looks again
+    oldest_pending_ms: int | None  # when the oldest of the pending ones was stored
+    rows: int  # verified
+    unfinished: int  # objects whose writing was begun and not verified
+
+
+@dataclass(frozen=True, slots=True)
 class VectorFile:
     """Where the vectors of one content are in the embedding store."""
 

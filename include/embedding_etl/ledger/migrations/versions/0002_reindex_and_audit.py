@@ -65,10 +65,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_audits_pipeline_at_ms", "audits", ["pipeline", "at_ms"])
+    op.create_index("ix_objects_condition", "objects", ["pipeline", "vanished", "skip_reason", "media_type"])
 
 
 def downgrade() -> None:
     """Take it all back. Letters that only candidates have would contradict the old index: the newest one stays open."""
+    op.drop_index("ix_objects_condition", "objects")
     op.drop_table("audits")
     op.drop_table("reindexes")
     op.drop_column("runs", "kind")
