@@ -20,6 +20,7 @@ from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PipelineSettings, Places
 from include.embedding_etl.status.access import Denied, Viewer
 from include.embedding_etl.status.app import create_app
+from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.site import Site
 from include.embedding_etl.steps.connections import milvus_address_of, s3_credentials_of
 
@@ -72,6 +73,7 @@ def open_runtime(pipeline: PipelineSettings) -> Runtime:
         Places(),
         credentials=s3_credentials_of(Connection.get_connection_from_secrets(source)) if source else None,
         milvus=milvus_address_of(Connection.get_connection_from_secrets(milvus), milvus) if milvus else None,
+        open_store=connect_for_a_page,
     )
 
 

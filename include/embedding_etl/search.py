@@ -1,17 +1,20 @@
 """Search one lane by a sentence, a picture, a sound or a film, with the same model that embedded the lane."""
 
 import mimetypes
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from include.embedding_etl.decoding.process import DecoderPool
+from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.errors import ConfigError, PoisonObject
 from include.embedding_etl.lane_collection import LaneCollection, find_live
 from include.embedding_etl.media_types import modality, sniff_stream
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.types import Chunk, Hit, Modality
+from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.types import Chunk, Hit, Modality, ModelInfo
 
 FIELDS = ("object_key", "media_type", "ordinal", "start", "end", "text", "size_bytes", "last_modified", "meta")
 
@@ -24,17 +27,30 @@ class Query:
     file: Path | None = None
     filter_expression: str = ""
     top: int = 10
+    file_name: str = ""  # what people call the file, where that is not its path
 
 
-def search(runtime: Runtime, lane: str, query: Query) -> list[Hit]:
+def search(
+    runtime: Runtime,
+    lane: str,
+    query: Query,
+    load: Callable[[ModelSettings, ModelInfo], Embedder] = load_embedder,
+    decoders: DecoderPool | None = None,
+) -> list[Hit]:
     """Nearest rows through the lane's alias.
 
+    Args:
+        runtime: Of the pipeline.
+        lane: With a live collection.
+        query: What to look for.
+        load: Loads the lane's model; a server that answers many searches keeps them.
+        decoders: Decode the query's file; None = a process of its own.
     Raises:
         ConfigError: the lane has no collection yet, or its model cannot read this kind of query.
     """
     live = _live(runtime, lane)
-    chunk = _text_chunk(live, query.text) if query.file is None else _file_chunk(runtime, live, query.file)
-    vector = load_embedder(live.settings.model, live.info).embed([chunk])
+    chunk = _text_chunk(live, query.text) if query.file is None else _file_chunk(runtime, live, query, decoders)
+    vector = load(live.settings.model, live.info).embed([chunk])
     params = live.settings.index.search
     return runtime.store.search(live.alias, vector, query.top, query.filter_expression, FIELDS, params=params)[0]
 
@@ -49,22 +65,26 @@ def lanes_that_read(runtime: Runtime, wanted: Modality) -> list[str]:
     return [lane for _, lane in sorted(lanes)]
 
 
-def query_modality(file: Path) -> Modality:
+def query_modality(file: Path, name: str = "") -> Modality:
     """What kind of query a local file is.
 
+    Args:
+        file: On this machine.
+        name: What people call it; "" = its path.
     Raises:
         ConfigError: there is no such file, or nothing here can read it.
     """
+    name = name or str(file)
     try:
         with file.open("rb") as body:
             media_type = sniff_stream(body, file.name)
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from error
     found = modality(media_type)
     if found is None:
         guess = mimetypes.guess_type(file.name)[0] or "unknown"
         raise ConfigError(
-            f"{file}: is {media_type} (its name says {guess}); allowed are texts, pictures, sounds and films"
+            f"{name}: is {media_type} (its name says {guess}); allowed are texts, pictures, sounds and films"
         )
     return found
 
@@ -86,25 +106,25 @@ def _text_chunk(live: LaneCollection, text: str) -> Chunk:
     return Chunk(0, 0, len(text), text)
 
 
-def _file_chunk(runtime: Runtime, live: LaneCollection, file: Path) -> Chunk:
+def _file_chunk(runtime: Runtime, live: LaneCollection, query: Query, decoders: DecoderPool | None) -> Chunk:
     """The first chunk of the file: the first page, the picture, the first window of sound, the first span of film."""
-    _require(live, query_modality(file))
+    assert query.file is not None  # noqa: S101 - a query without a file is a sentence
+    file, name = query.file, query.file_name or str(query.file)
+    _require(live, query_modality(file, name))
     with ExitStack() as opened:
         body = opened.enter_context(file.open("rb"))
         media_type = sniff_stream(body, file.name)
-        decoders = opened.enter_context(DecoderPool(1))
+        decoders = decoders or opened.enter_context(DecoderPool(1))
         chunks = decoders.decode(
             file.name, body, media_type, live.info.input, live.settings.chunk, runtime.pipeline.limits
         )
         try:
             return next(iter(chunks))
         except PoisonObject as error:
-            raise ConfigError(f"{file}: {error.message}") from error
+            raise ConfigError(f"{name}: {error.message}") from error
 
 
 def _require(live: LaneCollection, wanted: Modality) -> None:
     if wanted not in live.info.input.modalities:
         allowed = " or ".join(live.info.input.modalities)
-        raise ConfigError(
-            f"lane {live.lane} is searched by {allowed}, not by {wanted}; choose another lane with --lane"
-        )
+        raise ConfigError(f"lane {live.lane} is searched by {allowed}, not by {wanted}; choose another lane")

@@ -7,9 +7,10 @@ from typing import Any
 from starlette.requests import Request
 
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import Places
+from include.embedding_etl.settings import PipelineSettings, Places
 from include.embedding_etl.status.access import Denied, Viewer
 from include.embedding_etl.status.app import create_app
+from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.site import Site
 
 COOKIE = "etl_ui_token"
@@ -62,7 +63,11 @@ def serve(places: Places, port: int, tell: Any) -> None:
     from starlette.middleware.base import BaseHTTPMiddleware
 
     token = secrets.token_urlsafe(24)
-    site = Site(AloneHost(token), places.pipelines_dir, lambda pipeline: Runtime(pipeline, places))
+
+    def open_runtime(pipeline: PipelineSettings) -> Runtime:
+        return Runtime(pipeline, places, open_store=connect_for_a_page)
+
+    site = Site(AloneHost(token), places.pipelines_dir, open_runtime)
     app = create_app(site, secrets.token_urlsafe(32))
 
     async def keep_token(request: Request, call_next: Any) -> Any:

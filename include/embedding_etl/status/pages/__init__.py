@@ -1,8 +1,11 @@
 """One file a page. Each has a `router`; the list below is what the app serves."""
 
-from include.embedding_etl.status.pages import failures, overview
+from include.embedding_etl.status.pages import failures, objects, overview, previews, search
 
 PAGES = (
     overview.router,
     failures.router,
+    objects.router,
+    search.router,
+    previews.router,
 )

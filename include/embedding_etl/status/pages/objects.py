@@ -1,0 +1,94 @@
+"""Objects: search by key; of each object its state per lane, its rows, what made them, and what is near them."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.status.objects_queries import (
+    CHUNKS,
+    ChunkView,
+    read_chunks,
+    read_neighbours,
+    read_object,
+    read_objects,
+)
+from include.embedding_etl.status.previews import has_preview
+from include.embedding_etl.status.site import render, site_of
+from include.embedding_etl.types import Hit
+
+router = APIRouter()
+
+
+@router.get("/objects")
+def objects(request: Request, pipeline: str = "", prefix: str = "", after: str = "") -> HTMLResponse:
+    """Objects of one pipeline whose keys begin with something, in key order."""
+    site = site_of(request)
+    pipelines, problems = site.pipelines()
+    if not pipelines:
+        return render(request, "objects.html", pipelines=[], problems=problems)
+    chosen = site.pipeline(pipeline) if pipeline else pipelines[0]
+    with site.opened(chosen) as runtime:
+        prefix, after = prefix.replace("\0", ""), after.replace("\0", "")  # no key has it, and no database takes it
+        views, following = read_objects(runtime, prefix, after)
+    return render(
+        request,
+        "objects.html",
+        pipelines=pipelines,
+        problems=problems,
+        pipeline=chosen,
+        prefix=prefix,
+        after=after,
+        views=views,
+        following=following,
+    )
+
+
+@router.get("/objects/{pipeline}")
+def one_object(request: Request, pipeline: str, key: str) -> HTMLResponse:
+    """All that is known about one object. Its rows come as a fragment: Milvus may not answer."""
+    site = site_of(request)
+    chosen = site.pipeline(pipeline)
+    with site.opened(chosen) as runtime:
+        details = read_object(runtime, key)
+    return render(request, "object.html", pipeline=chosen, details=details, view=details.view, has_preview=has_preview)
+
+
+@router.get("/objects/{pipeline}/chunks")
+def chunks(request: Request, pipeline: str, key: str, lane: str, start: int = 0) -> HTMLResponse:
+    """Some rows of an object in the lane's live collection, as Milvus has them."""
+    site, problem, total = site_of(request), "", 0
+    rows: list[ChunkView] = []
+    chosen = site.lane(pipeline, lane)
+    with site.opened(chosen) as runtime:
+        try:
+            rows, total = read_chunks(runtime, lane, key, start)
+        except EmbeddingEtlError as error:
+            problem = str(error)
+    return render(
+        request,
+        "chunks.html",
+        pipeline=chosen,
+        lane=lane,
+        key=key,
+        start=max(0, start),
+        step=CHUNKS,
+        rows=rows,
+        total=total,
+        problem=problem,
+        has_preview=has_preview,
+    )
+
+
+@router.get("/objects/{pipeline}/neighbours")
+def neighbours(request: Request, pipeline: str, key: str, lane: str, ordinal: int) -> HTMLResponse:
+    """What is nearest to one row."""
+    site, problem = site_of(request), ""
+    hits: list[Hit] = []
+    chosen = site.lane(pipeline, lane)
+    with site.opened(chosen) as runtime:
+        try:
+            hits = read_neighbours(runtime, lane, key, ordinal)
+        except EmbeddingEtlError as error:
+            problem = str(error)
+    return render(request, "hits.html", pipeline=chosen, lane=lane, hits=hits, problem=problem, has_preview=has_preview)

@@ -1,0 +1,165 @@
+"""What people may see of an object: a small picture that we have drawn ourselves, or sound and film as they are.
+
+Nothing else: an SVG or HTML file of somebody's bucket, served from here, could act in the name of whoever looks at it.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from include.embedding_etl.decoding.process import DecoderPool
+from include.embedding_etl.errors import PoisonObject
+from include.embedding_etl.media_types import modality
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.status.access import Denied
+from include.embedding_etl.status.objects_queries import find_object
+from include.embedding_etl.types import ChunkSettings, Limits, ModelInput, ObjectRecord
+
+EDGE_PX = 320
+MAX_PICTURE_BYTES = 64 << 20
+MAX_MEDIA_BYTES = 256 << 20
+MEDIA_TYPES = frozenset(
+    {
+        "audio/aac",
+        "audio/flac",
+        "audio/mp4",
+        "audio/mpeg",
+        "audio/ogg",
+        "audio/wav",
+        "video/3gpp",
+        "video/mp4",
+        "video/ogg",
+        "video/quicktime",
+        "video/webm",
+        "video/x-matroska",
+        "video/x-msvideo",
+    }
+)
+_PICTURE = ModelInput(("image",), image_size=EDGE_PX)
+_READ_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of an object's bytes."""
+
+    start: int
+    length: int
+    size_bytes: int  # of all
+    is_all: bool
+
+
+def has_preview(media_type: str) -> bool:
+    """Whether there is something to see or to hear."""
+    return modality(media_type) == "image" or media_type in MEDIA_TYPES
+
+
+def draw(decoders: DecoderPool, key: str, body: BinaryIO, media_type: str, limits: Limits) -> bytes:
+    """A picture, decoded in a process of its own and drawn again, small, as WebP.
+
+    Raises:
+        PoisonObject: it cannot be decoded within the limits.
+    """
+    from PIL import Image
+
+    strict = replace(
+        limits,
+        max_pixels=min(limits.max_pixels, 50_000_000),
+        decode_timeout_s=min(limits.decode_timeout_s, 20.0),
+        decode_memory_bytes=min(limits.decode_memory_bytes, 1 << 30),
+    )
+    (chunk,) = decoders.decode(key, body, media_type, _PICTURE, ChunkSettings(), strict)
+    assert chunk.pixels is not None  # noqa: S101 - what the picture extractor yields
+    image = Image.fromarray(chunk.pixels)
+    image.thumbnail((EDGE_PX, EDGE_PX))
+    drawn = io.BytesIO()
+    image.save(drawn, "WEBP", quality=80)
+    return drawn.getvalue()
+
+
+def thumbnail(runtime: Runtime, decoders: DecoderPool, record: ObjectRecord) -> bytes:
+    """A small picture of an object that is one.
+
+    Raises:
+        Denied: it is too large, or cannot be decoded.
+    """
+    _require_size(record, MAX_PICTURE_BYTES)
+    try:
+        with runtime.source.fetch(record.listed()) as fetched:
+            return draw(decoders, record.key, fetched.body, record.media_type, runtime.pipeline.limits)
+    except PoisonObject as error:
+        raise Denied(422, f"There is no preview: {error.message}") from error
+
+
+def open_media(runtime: Runtime, record: ObjectRecord, range_header: str) -> tuple[Stretch, Iterator[bytes]]:
+    """The bytes of sound or film that were asked for.
+
+    Raises:
+        Denied: too large, or the range is beyond the end.
+    """
+    _require_size(record, MAX_MEDIA_BYTES)
+    with ExitStack() as opened:
+        try:
+            fetched = opened.enter_context(runtime.source.fetch(record.listed()))
+        except PoisonObject as error:
+            raise Denied(422, f"There is no preview: {error.message}") from error
+        stretch = parse_range(range_header, fetched.size_bytes)
+        return stretch, _read(opened.pop_all(), fetched.body, stretch)
+
+
+def find_previewable(runtime: Runtime, key: str) -> ObjectRecord:
+    """An object that the ledger knows and that has a preview.
+
+    Raises:
+        Denied: it does not, or has none.
+    """
+    record = find_object(runtime, key)
+    if record.vanished:
+        raise Denied(404, "The object is gone from storage.")
+    if not has_preview(record.media_type):
+        raise Denied(415, f"There is no preview of {record.media_type or 'this object'}.")
+    return record
+
+
+def parse_range(header: str, size_bytes: int) -> Stretch:
+    """One range of bytes, as players ask for it. Whatever else is asked for gets all of it. RFC 9110, 14.2.
+
+    Raises:
+        Denied: 416, it begins behind the end.
+    """
+    everything = Stretch(0, size_bytes, size_bytes, True)
+    unit, _, asked = header.partition("=")
+    first, dash, last = asked.strip().partition("-")
+    if unit.strip() != "bytes" or not dash or not all(part == "" or _is_number(part) for part in (first, last)):
+        return everything
+    if first == "":
+        if last == "":
+            return everything
+        start, end = max(0, size_bytes - int(last)), size_bytes
+    else:
+        start, end = int(first), min(int(last) + 1, size_bytes) if last else size_bytes
+        if last and int(last) < start:
+            return everything
+    if start >= size_bytes:
+        raise Denied(416, f"There are {size_bytes} bytes.")
+    return Stretch(start, end - start, size_bytes, False)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 15
+
+
+def _require_size(record: ObjectRecord, most_bytes: int) -> None:
+    if record.size_bytes > most_bytes:
+        raise Denied(413, f"There is no preview: larger than {most_bytes >> 20} MiB.")
+
+
+def _read(opened: ExitStack, body: BinaryIO, stretch: Stretch) -> Iterator[bytes]:
+    with opened:
+        body.seek(stretch.start)
+        left = stretch.length
+        while left > 0 and (data := body.read(min(_READ_BYTES, left))):
+            left -= len(data)
+            yield data
