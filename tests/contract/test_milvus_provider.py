@@ -14,6 +14,7 @@ from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2
 
 from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.runtime import _connect
 from include.embedding_etl.steps.connections import milvus_address
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.milvus_provider.exceptions import MilvusVerificationError
@@ -177,8 +178,7 @@ def test_a_connection_over_tls_trusts_the_ca_certificate_that_it_names(
         trusting = {"secure": True, "ca_pem_path": str(certificates.ca), "server_name": "milvus.example"}
         hook = connect("127.0.0.1", port=proxy.port, extra=trusting)
         assert hook.test_connection()[0]
-        address = milvus_address("milvus_default")  # as a task of ours has it
-        store = MilvusStore(address.uri, address.token.get_secret_value(), address.database, tls=address.tls)
+        store = _connect(milvus_address("milvus_default"))  # as a task of ours does it
         assert store.alias_target(fresh_name()) is None
         store.close()
         distrusting = connect("127.0.0.1", port=proxy.port, extra={"secure": True, "server_name": "milvus.example"})

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import Connection
 from pymilvus import MilvusClient
 
+from include.local_stack.airflow import airflow_environment as stack_environment
+from include.local_stack.configuration import StackConfiguration
+from include.milvus_provider.connection import read_connection
 from tests.fixtures_milvus import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +152,14 @@ def test_the_test_button_connects(api: dict[str, Any], name: str) -> None:
 def test_the_test_button_says_what_is_wrong(api: dict[str, Any], name: str, message: str) -> None:
     assert api[name]["status"] is False
     assert message in api[name]["message"]
+
+
+def test_the_demo_has_the_test_button_on(stack: StackConfiguration) -> None:
+    environment = stack_environment(stack)
+    assert environment["AIRFLOW__CORE__TEST_CONNECTION"] == "Enabled"
+    connection = Connection.from_json(environment["AIRFLOW_CONN_ETL_MILVUS"], conn_id="etl_milvus")
+    assert connection.conn_type == "milvus"
+    assert read_connection(connection).uri == stack.demo["ETL_MILVUS_URI"]
 
 
 def test_the_example_runs(installed: dict[str, str], milvus_lite_uri: str) -> None:
