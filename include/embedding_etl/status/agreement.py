@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from include.embedding_etl.errors import EmbeddingEtlError
 from include.embedding_etl.lane_collection import find_live, live_fingerprints
-from include.embedding_etl.ledger.records import RunRecord
+from include.embedding_etl.ledger.records import EntryTotals, RunRecord
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import JsonValue
 
@@ -79,12 +79,27 @@ def _fill(runtime: Runtime, lane: str, result: LaneStatus) -> None:
     result.dimension, result.index = live.info.dimension, f"{live.settings.index.type}/{live.settings.index.metric}"
     result.pretrained, result.differs = live.info.pretrained, live.differs
     result.objects, result.rows_ledger = totals.objects, totals.rows
-    if not runtime.store.has_collection(live.name):
-        result.problem = f"Milvus has no collection {live.name}"
-        return
-    result.rows_milvus = runtime.store.count(live.name)
-    target = runtime.store.alias_target(live.alias)
-    if result.rows_milvus != totals.rows or totals.unfinished:
-        result.problem = f"{totals.rows} rows verified, {result.rows_milvus} in Milvus, {totals.unfinished} unfinished"
-    elif target != live.name:
-        result.problem = f"alias {live.alias} points at {target or 'nothing'}"
+    held = compare_milvus(runtime, live.name, live.alias, totals)
+    result.rows_milvus, result.problem = held.rows, held.problem
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """What Milvus has of a live collection, and what is wrong with that."""
+
+    rows: int | None  # None = there is no such collection
+    problem: str  # "" = it is what the ledger says
+
+
+def compare_milvus(runtime: Runtime, name: str, alias: str, totals: EntryTotals) -> HeldRows:
+    """Hold what Milvus has against what the ledger verified. No model is looked for.
+
+    Raises:
+        TransientError: Milvus does not answer: nothing can be said.
+    """
+    if not runtime.store.has_collection(name):
+        return HeldRows(None, f"Milvus has no collection {name}")
+    rows, target = runtime.store.count(name), runtime.store.alias_target(alias)
+    if rows != totals.rows or totals.unfinished:
+        return HeldRows(rows, f"{totals.rows} rows verified, {rows} in Milvus, {totals.unfinished} unfinished")
+    return HeldRows(rows, "" if target == name else f"alias {alias} points at {target or 'nothing'}")
