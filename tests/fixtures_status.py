@@ -13,6 +13,7 @@ from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PipelineSettings, Places
 from include.embedding_etl.status.access import Denied, Viewer
 from include.embedding_etl.status.app import create_app
+from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.site import Site
 from tests.fixtures_pipeline import Project
 
@@ -82,7 +83,9 @@ class StatusPages:
             "milvus_uri": self.project.milvus_uri,
             **self.places,
         }
-        return Runtime(pipeline, Places(_env_file=None, **values), open_store=self.project.open_store)
+        return Runtime(
+            pipeline, Places(_env_file=None, **values), open_store=self.project.open_store or connect_for_a_page
+        )
 
     def __call__(self, role: str = "admin", root_path: str = "", **options: Any) -> StatusClient:
         return StatusClient(

@@ -1,11 +1,12 @@
 """One file a page. Each has a `router`; the list below is what the app serves."""
 
-from include.embedding_etl.status.pages import failures, objects, overview, previews, search
+from include.embedding_etl.status.pages import collections, failures, objects, overview, previews, search
 
 PAGES = (
     overview.router,
     failures.router,
     objects.router,
     search.router,
+    collections.router,
     previews.router,
 )
