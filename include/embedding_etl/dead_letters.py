@@ -103,7 +103,7 @@ def find_letters(runtime: Runtime, choice: LetterChoice) -> Iterator[DeadLetter]
 
 
 def ledger_filter(runtime: Runtime, choice: LetterChoice) -> LetterFilter:
-    """The choice as the ledger understands it: all but the glob."""
+    """The choice as the ledger understands it: of the glob only how it begins."""
     return LetterFilter(
         pipeline=runtime.pipeline.name,
         lane=choice.lane or None,
@@ -112,6 +112,7 @@ def ledger_filter(runtime: Runtime, choice: LetterChoice) -> LetterFilter:
         since_ms=choice.since_ms,
         fingerprints=None if choice.state in _HISTORY else live_fingerprints(runtime),
         ids=choice.ids or None,
+        key_prefix=_literal_start(choice.key_glob),
     )
 
 
@@ -181,6 +182,11 @@ def dismiss(runtime: Runtime, choice: LetterChoice, reason: str = "", by: str = 
         ledger.dismiss([letter.id for letter in batch], reason, by)
         for batch in batched(find_letters(runtime, choice), BATCH)
     )
+
+
+def _literal_start(glob: str) -> str:
+    """How every key begins that the glob accepts: a glob without a slash is about the last part of a key."""
+    return re.split(r"[*?\[]", glob, maxsplit=1)[0] if "/" in glob else ""
 
 
 def _pages(runtime: Runtime, wanted: LetterFilter) -> Iterator[DeadLetter]:

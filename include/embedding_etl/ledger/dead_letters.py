@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from include.embedding_etl.ledger.database import Database, Row, execute_many, in_slices, insert_into, now_ms
+from include.embedding_etl.ledger.database import (
+    Database,
+    Row,
+    begins_with,
+    execute_many,
+    in_slices,
+    insert_into,
+    now_ms,
+)
 from include.embedding_etl.ledger.records import ClassFigures, DeadLetter, Letter, LetterFilter, LetterState
 from include.embedding_etl.ledger.tables import OPEN, dead_letters
 from include.embedding_etl.redaction import redact
@@ -244,6 +252,7 @@ def _conditions(wanted: LetterFilter) -> list[sa.ColumnElement[bool]]:
     asked = [(name, getattr(wanted, name)) for name in names]
     conditions = [dead_letters.c[name] == value for name, value in asked if value is not None]
     conditions.append(_STATES[wanted.state])
+    conditions += begins_with(dead_letters.c.key, wanted.key_prefix)
     if wanted.since_ms is not None:
         conditions.append(dead_letters.c.last_at_ms >= wanted.since_ms)
     if wanted.ids is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from include.embedding_etl.ledger.database import Database, execute_many, in_slices, replace_rows
+from include.embedding_etl.ledger.database import Database, begins_with, execute_many, in_slices, replace_rows
 from include.embedding_etl.ledger.records import ObjectCounts
 from include.embedding_etl.ledger.tables import collections, entries, objects
 from include.embedding_etl.types import ObjectRecord
@@ -61,9 +61,7 @@ class Objects:
             after: The last key of the page before.
             limit: At most so many.
         """
-        conditions = [objects.c.pipeline == pipeline, objects.c.key > after, objects.c.key >= prefix]
-        if following := _behind(prefix):
-            conditions.append(objects.c.key < following)
+        conditions = [objects.c.pipeline == pipeline, objects.c.key > after, *begins_with(objects.c.key, prefix)]
         statement = _RECORD.where(*conditions).order_by(objects.c.key).limit(limit)
         with self._database.reading() as connection:
             return tuple(ObjectRecord(*row) for row in connection.execute(statement))
@@ -148,13 +146,3 @@ class Objects:
                 else:
                     active[media_type] = count
         return ObjectCounts(active, skipped, vanished)
-
-
-def _behind(prefix: str) -> str:
-    """The first text behind all that begin with `prefix`: the byte order of UTF-8 is that of code points; "" = none."""
-    while prefix:
-        last = ord(prefix[-1])
-        if last < 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # what lies between is no text
-        prefix = prefix[:-1]
-    return ""

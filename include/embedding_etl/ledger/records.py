@@ -116,6 +116,7 @@ class LetterFilter:
     since_ms: int | None = None  # failed at this time or later
     fingerprints: Mapping[str, str] | None = None  # lane -> the fingerprint of the collection that is meant
     ids: Sequence[int] | None = None
+    key_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from include.embedding_etl.status.advice import Advice, advice_for
 
 PAGE = 50
 DAYS = 14
-_LOOKED_AT_ONCE = 1_000
-_LOOKED_AT_MOST = 10_000  # a glob is compared here, not in the database: a page must not take for ever
+_LOOKED_AT = 5_000  # a glob is compared here, not in the database: a page must not take for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class LetterPage:
 
 
 def read_classes(runtime: Runtime, choice: LetterChoice) -> list[ClassRow]:
-    """The letters of a choice by class; its glob does not count here."""
+    """The letters of a choice by class; of its glob only how it begins."""
     today = int(time.time() * 1000) // DAY_MS
     first = today - DAYS + 1
     figures = runtime.ledger.dead_letters.figures(ledger_filter(runtime, choice), first * DAY_MS)
@@ -55,14 +54,9 @@ def read_classes(runtime: Runtime, choice: LetterChoice) -> list[ClassRow]:
 def read_page(runtime: Runtime, choice: LetterChoice, before: int | None) -> LetterPage:
     """The next letters of a choice."""
     wanted, keys = ledger_filter(runtime, choice), KeyFilter([choice.key_glob or "**"])
-    step = _LOOKED_AT_ONCE if choice.key_glob else PAGE + 1
-    found: list[DeadLetter] = []
-    for _ in range(_LOOKED_AT_MOST // _LOOKED_AT_ONCE):
-        looked_at = runtime.ledger.dead_letters.list(wanted, before, step)
-        found += [letter for letter in looked_at if keys.accepts(letter.key)]
-        if len(found) > PAGE:
-            return LetterPage(tuple(found[:PAGE]), found[PAGE - 1].id)
-        if len(looked_at) < step:
-            return LetterPage(tuple(found), None)
-        before = looked_at[-1].id
-    return LetterPage(tuple(found), before)
+    step = _LOOKED_AT if choice.key_glob else PAGE + 1
+    looked_at = runtime.ledger.dead_letters.list(wanted, before, step)
+    found = [letter for letter in looked_at if keys.accepts(letter.key)]
+    if len(found) > PAGE:
+        return LetterPage(tuple(found[:PAGE]), found[PAGE - 1].id)
+    return LetterPage(tuple(found), looked_at[-1].id if len(looked_at) == step else None)
