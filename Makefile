@@ -15,7 +15,7 @@ LOCK_VENV := .local/lock-venv
 MILVUS_VENV := .venv-milvus
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo down status test check bench lock test-milvus-server clean
+.PHONY: help install install-dev demo down status test check bench lock test-milvus-server test-browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 28
@@ -34,7 +34,8 @@ status: ## say what runs
 
 test: install-dev ## run the whole suite on real local servers
 	@echo "Left out: tests marked milvus_server; they install a Milvus server of 60 MB: make test-milvus-server"
-	$(BIN)/python -m pytest -m "not milvus_server" -n 2 --dist loadscope $(PYTEST_ARGS)
+	@echo "Left out: tests marked browser; they drive Chromium over a whole demo: make test-browser"
+	$(BIN)/python -m pytest -m "not milvus_server and not browser" -n 2 --dist loadscope $(PYTEST_ARGS)
 
 check: install-dev ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .
@@ -48,6 +49,10 @@ bench: install-dev ## speed of diff, embedding and runs, against peers
 
 test-milvus-server: install-dev $(MILVUS_VENV)/.installed ## the Milvus suites again, on a real server instead of Milvus Lite
 	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m milvus_server $(PYTEST_ARGS)
+
+test-browser: install-dev ## the pages in a real browser over a whole demo; SCREENSHOTS=docs/ui keeps pictures
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { echo "Installing Chromium (Debian package chromium)"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get install -y -qq chromium >/dev/null; }
+	SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
 
 clean: ## stop the stack, then delete .venv and .local with all data and passwords
 	@if [ -x $(BIN)/python ]; then $(STACK) down; fi

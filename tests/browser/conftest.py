@@ -1,0 +1,119 @@
+"""The real demo in a real Airflow, and Debian's Chromium with a person logged in. `make test-browser` runs these."""
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from rich.console import Console
+
+from include.embedding_etl.settings import PROJECT_ROOT
+from include.local_stack.airflow_client import AirflowClient
+from include.local_stack.configuration import StackConfiguration, configure
+from include.local_stack.demo import run_demo
+from include.local_stack.paths import DAGS_DIR_VARIABLE
+from include.local_stack.process import kill_leftovers
+from tests.fixtures_stack import stack_environment
+
+PREFIX = "/embedding-etl"
+DAGS = ("reindex", "rollback", "replay_dead_letters")
+SCREENSHOTS = os.environ.get("SCREENSHOTS", "")  # a directory, such as docs/ui
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackConfiguration]:
+    """A green demo of this test's own; its DAGs may run."""
+    directory = tmp_path_factory.mktemp("browser")
+    pipelines = directory / "pipelines"
+    shutil.copytree(PROJECT_ROOT / "include" / "pipelines", pipelines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ETL_PIPELINES_DIR", str(pipelines))
+        configuration = configure({**stack_environment(directory), DAGS_DIR_VARIABLE: str(PROJECT_ROOT / "dags")})
+        try:
+            printed = io.StringIO()
+            green = run_demo(configuration, Console(file=printed, width=160))
+            sys.stdout.write(printed.getvalue())
+            assert green
+            with AirflowClient(configuration) as client:
+                for dag_id in DAGS:
+                    client.unpause(dag_id)
+            yield configuration
+        finally:
+            kill_leftovers(configuration.paths)
+
+
+@pytest.fixture(scope="session")
+def airflow(demo: StackConfiguration) -> Iterator[AirflowClient]:
+    with AirflowClient(demo) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.fail("there is no Chromium: run `make test-browser`, or install Debian's package chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def session(browser: Browser, demo: StackConfiguration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cookies of somebody who has logged in by Airflow's own form."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(demo.demo["ETL_AIRFLOW_URL"])
+    page.get_by_label("Username").fill(demo.demo["ETL_AIRFLOW_USER"])
+    page.get_by_label("Password").fill(demo.demo["ETL_AIRFLOW_PASSWORD"])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+    page.get_by_text("Dags").first.wait_for()
+    path = tmp_path_factory.mktemp("session") / "cookies.json"
+    context.storage_state(path=path)
+    context.close()
+    return path
+
+
+@pytest.fixture
+def open_page(browser: Browser, demo: StackConfiguration, session: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a page of the app; whatever the browser complains about fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_it(path: str, theme: str = "light", width: int = 1400, bypass_csp: bool = False) -> Page:
+        context = browser.new_context(
+            storage_state=session,
+            viewport={"width": width, "height": 1000},
+            color_scheme="dark" if theme == "dark" else "light",
+            bypass_csp=bypass_csp,
+        )
+        contexts.append(context)
+        context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+        page = context.new_page()
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{demo.demo['ETL_AIRFLOW_URL']}{PREFIX}{path}", wait_until="networkidle")
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@contextmanager
+def pictured(page: Page, name: str) -> Iterator[None]:
+    """Keep a screenshot where SCREENSHOTS asks for it."""
+    yield
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)

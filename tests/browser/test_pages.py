@@ -1,0 +1,63 @@
+"""Every page in a browser: both themes, wide and narrow, without complaints, and usable without a mouse or eyes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import pictured
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+PAGES = {
+    "overview": "/overview",
+    "failures": "/failures",
+    "objects": "/objects",
+    "object": "/objects/demo?key=drawings/yellow%20moon.webp",
+    "search": "/search?pipeline=demo&lane=multimodal&text=a+large+yellow+moon",
+    "collections": "/collections",
+    "map": "/map?pipeline=demo&lane=multimodal",
+}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_in_both_themes(open_page: Callable[..., Page], name: str, theme: str) -> None:
+    page = open_page(PAGES[name], theme)
+    with pictured(page, f"{name}-{theme}"):
+        assert page.locator("h1").inner_text()
+        assert page.locator("html").get_attribute("data-theme") == theme
+        assert page.locator("[role=alert]").count() == 0
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_a_telephone(open_page: Callable[..., Page], name: str) -> None:
+    page = open_page(PAGES[name], width=390)
+    with pictured(page, f"{name}-narrow"):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_no_serious_violation(open_page: Callable[..., Page], name: str, theme: str) -> None:
+    page = open_page(PAGES[name], theme, bypass_csp=True)
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        f"{each['id']}: {each['help']}: {[node['html'] for node in each['nodes'][:3]]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_airflow_shows_the_pages_in_its_navigation(open_page: Callable[..., Page]) -> None:
+    page = open_page("/overview")
+    page.goto(page.url.split("/embedding-etl")[0] + "/plugin/embedding-etl", wait_until="networkidle")
+    frame = page.frame_locator("iframe")
+    frame.locator("h1").wait_for()
+    assert frame.locator("h1").inner_text() == "Overview"
+    with pictured(page, "in-airflow"):
+        frame.get_by_role("link", name="Failures").click()
+        frame.get_by_role("heading", name="Failures", level=1).wait_for()
