@@ -131,8 +131,15 @@ def test_the_form_offers_what_there_is_and_refuses_the_rest(
         {"since": ""},
         {"error_class": 7},
         {"key_glob": ["*"]},
+        {"ids": ["one"]},
     ]
-    right = {"pipeline": project.name, "lane": "all lanes", "since": "2026-11-22T08:30:00+01:00", "key_glob": "*.pdf"}
+    right: dict[str, object] = {
+        "pipeline": project.name,
+        "lane": "all lanes",
+        "since": "2026-11-22T08:30:00+01:00",
+        "key_glob": "*.pdf",
+    }
+    right["ids"] = [1, 2]
     form = ask(airflow_environment, project, *wrong, right, {"since": None, "error_class": None, "lane": "text"})
     assert form["refused"] == wrong
     assert form["enums"] == {
@@ -141,6 +148,7 @@ def test_the_form_offers_what_there_is_and_refuses_the_rest(
         "error_class": None,
         "key_glob": None,
         "since": None,
+        "ids": None,
     }
     assert form["untold"] == []
     assert form["tasks"] == {"choose": ["ingest"], "ingest": ["report"], "report": []}
@@ -171,6 +179,20 @@ def test_chosen_letters_are_healed_or_named_and_the_others_are_left_alone(
     with closing(sqlite3.connect(path)) as database:
         query = "select max(length(value)) from xcom where dag_id = 'replay_dead_letters'"
         assert database.execute(query).fetchone()[0] < 1024
+
+
+def test_letters_that_the_page_has_selected_are_replayed_and_no_others(
+    failed: Project, run_airflow: RunDag, airflow_environment: dict[str, str]
+) -> None:
+    process_dags(run_airflow)
+    with failed.open() as runtime:
+        found = runtime.ledger.dead_letters.list(LetterFilter(failed.name))
+    chosen = next(letter.id for letter in found if letter.key == "b/three.txt")
+    with scheduler(airflow_environment, failed):
+        form = {"lane": "all lanes", "error_class": None, "key_glob": None, "since": None, "ids": [chosen]}
+        done = replay(run_airflow, failed, **form)
+    assert "Of 1 dead letters 1 are healed" in done.stdout, done.stdout[-4000:] + done.stderr[-4000:]
+    assert letters(failed) == {"a/one.txt": 1, "a/two.txt": 1}
 
 
 def test_a_red_ingestion_makes_the_run_red_and_the_letters_stay_due(
