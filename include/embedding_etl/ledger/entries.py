@@ -174,3 +174,11 @@ class Entries:
         with self._database.reading() as connection:
             objects, rows, unfinished = connection.execute(statement).one()
         return EntryTotals(objects, int(rows), unfinished)
+
+    def stamp(self, collection: str) -> tuple[int, int, int]:
+        """Objects, rows and the newest commit: while it stays the same, so do the rows."""
+        newest = sa.func.coalesce(sa.func.max(entries.c.synced_at_ms), 0)
+        statement = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(entries.c.rows), 0), newest)
+        with self._database.reading() as connection:
+            objects, rows, at_ms = connection.execute(statement.where(entries.c.collection == collection)).one()
+        return objects, int(rows), at_ms

@@ -1,6 +1,6 @@
 """One file a page. Each has a `router`; the list below is what the app serves."""
 
-from include.embedding_etl.status.pages import collections, failures, objects, overview, previews, search
+from include.embedding_etl.status.pages import collections, failures, objects, overview, previews, search, vectors
 
 PAGES = (
     overview.router,
@@ -8,5 +8,6 @@ PAGES = (
     objects.router,
     search.router,
     collections.router,
+    vectors.router,
     previews.router,
 )
