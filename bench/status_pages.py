@@ -25,8 +25,8 @@ PAGES = (
     "/collections",
     "/map",
     "/failures",
-    "/objects/bench",
-    "/objects/bench?key=folder-050/object-050042.md",
+    "/objects?pipeline=bench&prefix=folder-050",
+    "/objects/bench?key=folder-050/object-050042.txt",
     "/search",
 )
 

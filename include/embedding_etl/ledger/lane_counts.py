@@ -11,10 +11,11 @@ from include.embedding_etl.ledger.database import Database
 from include.embedding_etl.ledger.records import CollectionRecord, LaneFigures
 from include.embedding_etl.ledger.tables import OPEN, dead_letters, entries, objects
 
-_CURRENT = sa.and_(
-    entries.c.version == objects.c.etag,
-    entries.c.last_modified_ms == objects.c.last_modified_ms,
-    entries.c.rows == entries.c.intended_rows,
+_NOT_CURRENT = sa.or_(
+    entries.c.key.is_(None),
+    entries.c.version != objects.c.etag,
+    entries.c.last_modified_ms != objects.c.last_modified_ms,
+    entries.c.rows != entries.c.intended_rows,
 )
 
 
@@ -39,39 +40,42 @@ class LaneCounts:
             limits_hash: Of the limits in force: letters of other limits hold nothing back.
             look_again: Skip reasons of objects whose rows stay until the next run has looked at them.
         """
-        is_held = sa.and_(objects.c.skip_reason.in_(look_again), ~objects.c.vanished)
-        state = sa.case(
-            (is_held, "deferred"),
-            (_CURRENT, "indexed"),
-            else_=sa.func.coalesce(_letter(record, limits_hash), "pending"),
-        ).label("state")
+        is_there = sa.and_(objects.c.pipeline == record.pipeline, ~objects.c.vanished)
         is_routed = sa.and_(objects.c.skip_reason == "", objects.c.media_type.in_(media_types))
+        is_held = objects.c.skip_reason.in_(look_again)
+        state = sa.case((is_held, "deferred"), else_=sa.func.coalesce(_letter(record, limits_hash), "pending")).label(
+            "state"
+        )
         joined = objects.outerjoin(
             entries, sa.and_(entries.c.collection == record.name, entries.c.key == objects.c.key)
         )
+        # Nearly all objects are indexed: what is grouped are the others.
         statement = (
             sa.select(state, sa.func.count(), sa.func.count(entries.c.key), sa.func.min(objects.c.last_modified_ms))
             .select_from(joined)
-            .where(objects.c.pipeline == record.pipeline, ~objects.c.vanished, sa.or_(is_routed, is_held))
+            .where(is_there, sa.or_(is_held, sa.and_(is_routed, _NOT_CURRENT)))
             .group_by(state)
         )
+        all_routed = sa.select(sa.func.count()).select_from(objects).where(is_there, is_routed)
         is_unfinished = sa.or_(entries.c.version == "", entries.c.intended_rows != entries.c.rows)
         claims = sa.select(
             sa.func.count(), sa.func.coalesce(sa.func.sum(entries.c.rows), 0), sa.func.count().filter(is_unfinished)
         ).where(entries.c.collection == record.name)
         with self._database.reading() as connection:
-            rows = {row[0]: row for row in connection.execute(statement)}
+            others = {row[0]: row for row in connection.execute(statement)}
+            routed = connection.execute(all_routed).scalar_one()
             claimed, verified, unfinished = connection.execute(claims).one()
-        counts = {name: row[1] for name, row in rows.items()}
+        counts = {name: row[1] for name, row in others.items()}
+        indexed = routed - sum(counts.values()) + counts.get("deferred", 0)
         return LaneFigures(
-            routed=sum(counts.values()) - counts.get("deferred", 0),
-            indexed=counts.get("indexed", 0),
+            routed=routed,
+            indexed=indexed,
             pending=counts.get("pending", 0),
-            to_delete=claimed - sum(row[2] for row in rows.values()),
+            to_delete=claimed - indexed - sum(row[2] for row in others.values()),
             dead_letters=counts.get("dead", 0),
             dismissed=counts.get("dismissed", 0),
             deferred=counts.get("deferred", 0),
-            oldest_pending_ms=rows["pending"][3] if "pending" in rows else None,
+            oldest_pending_ms=others["pending"][3] if "pending" in others else None,
             rows=int(verified),
             unfinished=unfinished,
         )
