@@ -18,8 +18,10 @@ from tests.fixtures_status import StatusPages
 
 OBJECTS, LETTERS, RUNS, SHARDS = 100_000, 500, 60, 8
 TARGET_MS = 300
+FRAGMENT_TARGET_MS = 1000  # counts every object, loaded by the overview when that is shown already
 TRIES = 7
 LANES = ("text", "notes")
+FRAGMENT = "/overview/bench/lanes"
 PAGES = (
     "/overview",
     "/collections",
@@ -40,24 +42,25 @@ def main() -> None:
             _fill(runtime)
         slow = _measure(StatusPages(project))
         endpoint.close()
-    require(not slow, f"{TARGET_MS} ms a page: {', '.join(slow)}")
+    require(not slow, f"not in time: {', '.join(slow)}")
 
 
 def _measure(pages: StatusPages) -> list[str]:
     slow = []
     with pages() as client:
-        for page in PAGES:
+        for page in (*PAGES, FRAGMENT):
             times, status = [], 0
             for _ in range(TRIES):
                 started = time.perf_counter()
                 status = client.get(page).status_code
                 times.append((time.perf_counter() - started) * 1000)
             median = statistics.median(times)
+            target_ms = FRAGMENT_TARGET_MS if page == FRAGMENT else TARGET_MS
             print_figure(
                 f"GET {page.partition('?')[0]} over {OBJECTS:,} objects",
-                f"{median:.0f} ms (median of {TRIES}; slowest {max(times):.0f} ms; target {TARGET_MS} ms); {status}",
+                f"{median:.0f} ms (median of {TRIES}; slowest {max(times):.0f} ms; target {target_ms} ms); {status}",
             )
-            if median > TARGET_MS or status != 200:
+            if median > target_ms or status != 200:
                 slow.append(page)
     return slow
 

@@ -17,15 +17,23 @@ def _agreement(pages: StatusPages) -> str:
     return answer.text
 
 
+def _lanes(pages: StatusPages) -> str:
+    answer = pages("viewer").get(f"/overview/{pages.project.name}/lanes")
+    assert answer.status_code == 200
+    return answer.text
+
+
 def test_nobody_sees_nothing(status_pages: StatusPages) -> None:
-    for path in ("/overview", f"/overview/{status_pages.project.name}/agreement"):
+    fragments = f"/overview/{status_pages.project.name}"
+    for path in ("/overview", f"{fragments}/agreement", f"{fragments}/lanes"):
         assert status_pages("").get(path).status_code == 401
 
 
 def test_a_pipeline_without_runs_says_how_to_start(status_pages: StatusPages) -> None:
     page = status_pages("viewer").get("/overview").text
     assert f"etl run {status_pages.project.name}" in page
-    assert "nothing indexed yet" in page
+    assert f'hx-get="/overview/{status_pages.project.name}/lanes"' in page
+    assert "nothing indexed yet" in _lanes(status_pages)
     assert "Nothing is indexed yet" in _agreement(status_pages)
 
 
@@ -54,7 +62,7 @@ def test_what_is_indexed_waits_and_failed_is_counted(status_pages: StatusPages) 
         runtime.ledger.objects.put(
             project.name, [_changed(known, etag="newer", last_modified_ms=int(time.time() * 1000) - 7_200_000)]
         )
-    page = status_pages("viewer").get("/overview").text
+    page = _lanes(status_pages)
     row = _row(page, "text")
     assert [re.sub(r"<[^>]+>", "", cell).strip() for cell in row[:4]] == ["4", "2", "1", str(sum(letters.values()))]
     assert "2 h 0 min" in row[4]
@@ -65,9 +73,9 @@ def test_changed_configuration_waits_for_a_reindex(status_pages: StatusPages) ->
     project = status_pages.project
     project.put_many(1)
     project.run()
-    assert "waits for a reindex" not in status_pages("viewer").get("/overview").text
+    assert "waits for a reindex" not in _lanes(status_pages)
     project.configure(lanes={"text": {**_lane(project, ["text/*"]), "chunk": {"overlap_tokens": 3}}})
-    page = status_pages("viewer").get("/overview").text
+    page = _lanes(status_pages)
     assert "waits for a reindex" in page
     assert "chunk.overlap_tokens" in page
 

@@ -63,7 +63,6 @@ class PipelineView:
     objects: int
     unrouted: dict[str, int]
     skipped: dict[str, int]
-    lanes: list[LaneView]
     runs: list[RunView]  # the oldest first
 
     @property
@@ -86,7 +85,7 @@ class LaneAgreement:
 
 
 def read_pipeline(runtime: Runtime) -> PipelineView:
-    """Everything but Milvus. A handful of queries a lane, whatever the number of objects."""
+    """What an index of the ledger answers."""
     pipeline, ledger = runtime.pipeline, runtime.ledger
     counts = ledger.objects.counts(pipeline.name)
     runs = ledger.runs.last(pipeline.name, LAST_RUNS)
@@ -94,9 +93,15 @@ def read_pipeline(runtime: Runtime) -> PipelineView:
         objects=sum(counts.active.values()) + sum(counts.skipped.values()),
         unrouted={kind: n for kind, n in counts.active.items() if not lanes_for(kind, pipeline.lanes)},
         skipped=dict(counts.skipped),
-        lanes=[_lane(runtime, lane, counts, runs) for lane in pipeline.lanes],
         runs=[_run(run) for run in reversed(runs)],
     )
+
+
+def read_lanes(runtime: Runtime) -> list[LaneView]:
+    """Every lane by the ledger: objects and entries are joined, which takes time where there are many."""
+    pipeline, ledger = runtime.pipeline, runtime.ledger
+    counts, runs = ledger.objects.counts(pipeline.name), ledger.runs.last(pipeline.name, LAST_RUNS)
+    return [_lane(runtime, lane, counts, runs) for lane in pipeline.lanes]
 
 
 def read_agreement(runtime: Runtime) -> list[LaneAgreement]:

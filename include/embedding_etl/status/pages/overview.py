@@ -6,16 +6,16 @@ from starlette.responses import HTMLResponse
 
 from include.embedding_etl.errors import EmbeddingEtlError
 from include.embedding_etl.settings import PipelineSettings
-from include.embedding_etl.status.overview_queries import PipelineView, read_agreement, read_pipeline
+from include.embedding_etl.status.overview_queries import PipelineView, read_agreement, read_lanes, read_pipeline
 from include.embedding_etl.status.run_bars import HEIGHT, PITCH, draw_runs
-from include.embedding_etl.status.site import Site, render, site_of
+from include.embedding_etl.status.site import render, site_of
 
 router = APIRouter()
 
 
 @router.get("/overview")
 def overview(request: Request) -> HTMLResponse:
-    """All pipelines. What only Milvus knows is loaded by the page, so that it cannot hold the page up."""
+    """All pipelines. What only Milvus knows, and what takes counting, is loaded by the page and holds nothing up."""
     site = site_of(request)
     pipelines, problems = site.pipelines()
     views: list[tuple[PipelineSettings, PipelineView]] = []
@@ -29,10 +29,20 @@ def overview(request: Request) -> HTMLResponse:
     return render(request, "overview.html", views=views, bars=bars, problems=problems, height=HEIGHT, pitch=PITCH)
 
 
+@router.get("/overview/{pipeline}/lanes")
+def lanes(request: Request, pipeline: str) -> HTMLResponse:
+    """Where the objects of each lane stand, as a fragment of the overview."""
+    site = site_of(request)
+    settings = site.pipeline(pipeline)
+    with site.opened(settings) as runtime:
+        views = read_lanes(runtime)
+    return render(request, "lanes.html", pipeline=settings, lanes=views)
+
+
 @router.get("/overview/{pipeline}/agreement")
 def agreement(request: Request, pipeline: str) -> HTMLResponse:
     """Whether storage, ledger and Milvus agree, as a fragment of the overview."""
-    site: Site = site_of(request)
+    site = site_of(request)
     with site.opened(site.pipeline(pipeline)) as runtime:
-        lanes = read_agreement(runtime)
-    return render(request, "agreement.html", lanes=lanes)
+        found = read_agreement(runtime)
+    return render(request, "agreement.html", lanes=found)
