@@ -9,6 +9,8 @@ from airflow.sdk import DAG, Asset, Param, task, task_group
 from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.steps import ingest as steps
 from include.embedding_etl.steps.dag_defaults import default_args, valid_pipelines
+from include.embedding_etl.steps.freshness_deadline import freshness_deadline
+from include.embedding_etl.steps.notifications import tell_failure
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions._internal.node import DAGNode
@@ -52,6 +54,8 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
         },
         default_args=default_args(pipeline.owner),
         user_defined_macros={"deletes_question": steps.deletes_question},
+        on_failure_callback=tell_failure,
+        deadline=freshness_deadline(pipeline),
     ) as dag:
         planned = task.short_circuit(steps.plan)(name)
         turn = task.sensor(mode="reschedule", poke_interval=15, timeout=24 * 3600)(steps.wait_for_turn)(name)

@@ -5,6 +5,7 @@ from datetime import datetime
 from airflow.sdk import DAG, Param
 
 from include.embedding_etl.steps.dag_defaults import default_args, valid_pipelines
+from include.embedding_etl.steps.notifications import tell_failure
 from include.embedding_etl.steps.reindex_graph import MACROS, form, reindex_tasks
 
 DOC = """Builds a second collection beside the one that readers see, verifies it, asks a person, and switches the alias.
@@ -75,5 +76,6 @@ if pipelines:
         },
         default_args=default_args(),
         user_defined_macros=MACROS,
+        on_failure_callback=tell_failure,
     ):
         reindex_tasks(pipelines)

@@ -7,6 +7,7 @@ from airflow.sdk import DAG, Param, task
 
 from include.embedding_etl.steps import dead_letters as steps
 from include.embedding_etl.steps.dag_defaults import default_args, valid_pipelines
+from include.embedding_etl.steps.notifications import tell_failure
 
 DOC = """Objects that cannot be processed become dead letters. Those that changed are tried again by themselves, and so
 are those that met a limit which was raised since. For the others, when you have mended what was wrong around them:
@@ -88,6 +89,7 @@ if pipelines:
             ),
         },
         default_args=default_args(),
+        on_failure_callback=tell_failure,
     ):
         chosen = task.short_circuit(steps.choose)(PIPELINE)
         ingested = TriggerDagRunOperator(

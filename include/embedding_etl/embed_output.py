@@ -74,6 +74,7 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
     def add_stored(self, item: EmbeddedObject) -> None:
         """The embedding store had the vectors already."""
         self._figures["reused"] += 1
+        self._figures["reused_chunks"] += item.rows
         self._add_ready(item)
 
     def add_failed(self, record: ObjectRecord, error: PoisonObject) -> None:

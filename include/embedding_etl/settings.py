@@ -31,6 +31,10 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 NAME = r"^[a-z][a-z0-9_]{0,39}$"  # becomes part of DAG ids, collection names and aliases
 LANE_NAME = r"^[a-z][a-z0-9]{0,39}$"  # no underscore: the last one of an alias divides pipeline and lane
 
+DESTINATION = (
+    r"^(mailto:[^\s@:/?#,]+@[^\s@:/?#,]+|env:[A-Za-z_][A-Za-z0-9_]*|variable:[\w.-]{1,200}|connection:[\w.-]{1,200})$"
+)
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -166,6 +170,34 @@ class PoolSettings(_Strict):
     sync: str = "default_pool"
 
 
+class NotifySettings(_Strict):
+    """Who is told what. Addresses that hold a secret are named here, never written."""
+
+    on_failure: tuple[str, ...] = ()  # told of every run that fails, and of a freshness that misses its target
+    digest: Literal["daily", "never"] = "never"
+    digest_to: Annotated[tuple[str, ...], Field(validate_default=True)] = ()  # empty: those of on_failure
+
+    @field_validator("on_failure", "digest_to")
+    @classmethod
+    def _no_secrets(cls, destinations: tuple[str, ...]) -> tuple[str, ...]:
+        for place, destination in enumerate(destinations):
+            if not re.match(DESTINATION, destination):
+                # Not shown: it may be an address with a token in it.
+                raise ValueError(
+                    f"entry {place + 1}: allowed are mailto:person@example.org, env:NAME (a variable of the "
+                    "environment), variable:NAME and connection:ID (Airflow's); an address with a secret in it, such "
+                    "as that of a webhook, is kept there and not in this file"
+                )
+        return destinations
+
+    @field_validator("digest_to")
+    @classmethod
+    def _somebody_reads_it(cls, digest_to: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("digest") == "daily" and not digest_to and not info.data.get("on_failure"):
+            raise ValueError("digest is daily, but neither digest_to nor on_failure says who gets it")
+        return digest_to
+
+
 class PipelineSettings(_Strict):
     """One source, one schedule, several lanes: one file in include/pipelines/."""
 
@@ -182,6 +214,8 @@ class PipelineSettings(_Strict):
     retention: RetentionSettings = RetentionSettings()
     shards: ShardSettings = ShardSettings()
     pools: PoolSettings = PoolSettings()
+    notify: NotifySettings = NotifySettings()
+    freshness_target_h: Annotated[float, Field(gt=0)] | None = None  # an object may wait for so long to be indexed
 
     def alias(self, lane: str) -> str:
         """The alias that readers of this lane use."""
@@ -271,6 +305,8 @@ def _explain(detail: ErrorDetails) -> str:
         return f"{key}: unknown key.{hint} Allowed: {', '.join(allowed)}"
     if detail["type"] == "missing":
         return f"{key}: is required"
+    if detail["loc"][0] == "notify":
+        return f"{key}: {detail['msg'].removeprefix('Value error, ')}"  # what was found may be a secret
     return f"{key}: {detail['msg'].removeprefix('Value error, ')} (found {detail['input']!r:.80})"
 
 

@@ -25,6 +25,13 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": _INTEGRATION, "python-modules": ["include.milvus_provider.operators.milvus"]}
         ],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["include.milvus_provider.sensors.milvus"]}],
+        "asset-uris": [
+            {
+                "schemes": ["milvus"],
+                "handler": None,
+                "to_openlineage_converter": "include.milvus_provider.assets.convert_asset_to_openlineage",
+            }
+        ],
         "connection-types": [
             {
                 "hook-class-name": "include.milvus_provider.hooks.milvus.MilvusHook",

@@ -219,6 +219,16 @@ class StageTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkDone:
+    """What all runs that have ended did for one lane, added up."""
+
+    embedded_chunks: int
+    reused_chunks: int
+    rows_written: int
+    model_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run, with its figures per stage, lane and shard in the order in which they were first reported."""
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.ledger.database import Database, Select, insert_into, now_ms
-from include.embedding_etl.ledger.records import RunKind, RunRecord, RunState, StageRecord
+from include.embedding_etl.ledger.records import RunKind, RunRecord, RunState, StageRecord, WorkDone
 from include.embedding_etl.ledger.tables import run_stages, runs
 
 
@@ -83,11 +83,48 @@ class Runs:
         wanted = [runs.c.pipeline == pipeline, *([runs.c.kind == kind] if kind else [])]
         return self._select(sa.select(runs).where(*wanted).order_by(*order).limit(n))
 
+    def since(self, pipeline: str, since_ms: int) -> list[RunRecord]:
+        """The runs of a pipeline that were started at that time or later, the newest first."""
+        wanted = (runs.c.pipeline == pipeline, runs.c.started_at_ms >= since_ms)
+        return self._select(sa.select(runs).where(*wanted).order_by(runs.c.started_at_ms.desc(), runs.c.run_id.desc()))
+
     def running(self, pipeline: str) -> list[str]:
         """Ids of the runs of a pipeline that have not ended; a run that was killed is among them for ever."""
         statement = sa.select(runs.c.run_id).where(runs.c.pipeline == pipeline, runs.c.state == "running")
         with self._database.reading() as connection:
             return list(connection.scalars(statement.order_by(runs.c.run_id)))
+
+    def last_success_ms(self, pipeline: str) -> int | None:
+        """When the last green ingestion of a pipeline ended."""
+        green = (runs.c.pipeline == pipeline, runs.c.kind == "ingest", runs.c.state == "succeeded")
+        with self._database.reading() as connection:
+            ended_at_ms: int | None = connection.scalar(sa.select(sa.func.max(runs.c.ended_at_ms)).where(*green))
+        return ended_at_ms
+
+    def work_done(self, pipeline: str) -> dict[str, WorkDone]:
+        """{lane: what the runs of a pipeline that have ended did}."""
+
+        def added(name: str, stage: str) -> sa.Label[int]:
+            figure = sa.case((run_stages.c.stage == stage, run_stages.c.counts[name].as_integer()), else_=0)
+            return sa.func.coalesce(sa.func.sum(figure), 0).label(f"{stage}_{name}")
+
+        statement = (
+            sa.select(
+                run_stages.c.lane,
+                added("chunks", "embed"),
+                added("reused_chunks", "embed"),
+                added("rows", "sync"),
+                sa.func.sum(run_stages.c.model_s),
+            )
+            .select_from(run_stages.join(runs))
+            .where(runs.c.pipeline == pipeline, runs.c.ended_at_ms.is_not(None), run_stages.c.lane != "")
+            .group_by(run_stages.c.lane)
+        )
+        with self._database.reading() as connection:
+            return {
+                lane: WorkDone(int(chunks), int(reused), int(rows), float(model_s))
+                for lane, chunks, reused, rows, model_s in connection.execute(statement)
+            }
 
     def _select(self, statement: Select) -> list[RunRecord]:
         with self._database.reading() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include.embedding_etl.errors import IntegrityError, TransientError
+from include.embedding_etl.steps.metrics import count_retry, send_embedded, send_state, send_synced
 from include.embedding_etl.steps.task_context import Summary, open_runtime, param, run_id, task_context
 
 if TYPE_CHECKING:
@@ -74,23 +75,35 @@ def route(pipeline: str, lane: str) -> list[str]:
 
 def embed(pipeline: str, shard: str) -> Summary:
     """Make the vectors of one shard."""
+    from include.embedding_etl.run_files import parse_shard
     from include.embedding_etl.stages.embed import embed as run_embed
 
     context = task_context()
     context["shard"] = shard  # map_index_template shows it
     last_try = context["ti"].try_number > context["ti"].max_tries
+    lane, _ = parse_shard(shard)
+    count_retry(pipeline, lane, "embed")
     with open_runtime(pipeline) as runtime:
-        return {"shard": shard, **run_embed(runtime, run_id(), shard, last_try)}
+        figures = run_embed(runtime, run_id(), shard, last_try)
+    send_embedded(pipeline, lane, figures)
+    return {"shard": shard, **figures}
 
 
 def sync(pipeline: str, embedded: Mapping[str, Any]) -> Summary:
     """Bring one shard's vectors into Milvus."""
+    from include.embedding_etl.run_files import parse_shard
     from include.embedding_etl.stages.sync import sync as run_sync
+    from include.embedding_etl.steps.lineage import tell_lineage
 
     shard = str(embedded["shard"])
     task_context()["shard"] = shard
+    lane, _ = parse_shard(shard)
+    count_retry(pipeline, lane, "sync")
     with open_runtime(pipeline) as runtime:
-        return {"shard": shard, **run_sync(runtime, run_id(), shard)}
+        figures = run_sync(runtime, run_id(), shard)
+        tell_lineage(runtime, shard)
+    send_synced(pipeline, lane, figures)
+    return {"shard": shard, **figures}
 
 
 def weigh_deletes(pipeline: str) -> str:
@@ -154,6 +167,7 @@ def report(pipeline: str) -> Summary:
 
     with open_runtime(pipeline) as runtime:
         result = run_report(runtime, run_id())
+        send_state(runtime)
     if not result.green:
         raise IntegrityError("This run is not done:\n" + "\n".join(f"- {problem}" for problem in result.problems))
     lanes = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.steps.metrics import count_retry, send_cutover
 from include.embedding_etl.steps.task_context import Summary, open_runtime, run_id, task_context
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def cut_over(pipeline: str) -> None:
     from include.embedding_etl.reindex import switch
 
     with open_runtime(pipeline) as runtime:
+        lane = _lane(runtime)
+        count_retry(pipeline, lane, "cut_over")
         switch(runtime, run_id())
+    send_cutover(pipeline, lane)
 
 
 def report(pipeline: str) -> Summary:

@@ -1,6 +1,15 @@
 """One file a page. Each has a `router`; the list below is what the app serves."""
 
-from include.embedding_etl.status.pages import collections, failures, objects, overview, previews, search, vectors
+from include.embedding_etl.status.pages import (
+    collections,
+    failures,
+    metrics,
+    objects,
+    overview,
+    previews,
+    search,
+    vectors,
+)
 
 PAGES = (
     overview.router,
@@ -10,4 +19,5 @@ PAGES = (
     collections.router,
     vectors.router,
     previews.router,
+    metrics.router,
 )
