@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,17 @@ RunDag = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]
 OPENLINEAGE = find_spec("openlineage")  # beside the provider, wherever both are installed
 NOTIFY = {"on_failure": ["mailto:ops@example.org", "env:TEST_HOOK"], "digest": "daily"}
+
+
+def installed_at(site: Path) -> Path:
+    """A directory that says that the project is installed, with the provider's entry point as it is now."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    info = site / f"embedding_etl-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: embedding-etl\nVersion: {project['version']}\n")
+    target = project["entry-points"]["apache_airflow_provider"]["provider_info"]
+    (info / "entry_points.txt").write_text(f"[apache_airflow_provider]\nprovider_info = {target}\n")
+    return site
 
 
 def told(done: subprocess.CompletedProcess[str]) -> str:
@@ -136,7 +148,7 @@ def test_sync_tells_openlineage_what_it_read_and_wrote(project: Project, run_air
         "test",
         f"ingest__{project.name}",
         AIRFLOW__OPENLINEAGE__TRANSPORT=transport,
-        PYTHONPATH=f"{ROOT}{os.pathsep}{beside}",
+        PYTHONPATH=os.pathsep.join([str(installed_at(tmp_path / "site")), str(ROOT), str(beside)]),
     )
     assert done.returncode == 0, told(done)[-4000:]
     found = [json.loads(line) for line in events.read_text().splitlines()]
