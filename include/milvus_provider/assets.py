@@ -22,8 +22,14 @@ def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset 
     """
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
-    parts = urlsplit(asset.uri)
+    named = namespace_and_name(asset.uri)
+    return Dataset(*named) if named else None
+
+
+def namespace_and_name(uri: str) -> tuple[str, str] | None:
+    """Return what OpenLineage calls a collection: milvus://host:port and database.collection."""
+    parts = urlsplit(uri)
     names = [unquote(name) for name in parts.path.strip("/").split("/")]
     if len(names) != 2 or not all(names):
         return None
-    return Dataset(namespace=f"milvus://{parts.netloc}", name=".".join(names))
+    return f"milvus://{parts.netloc}", ".".join(names)

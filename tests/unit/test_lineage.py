@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from include.embedding_etl.runtime import MilvusAddress
 from include.embedding_etl.steps.lineage import source_uri, target_uri
-from include.milvus_provider.assets import collection_uri, convert_asset_to_openlineage
+from include.milvus_provider.assets import collection_uri, convert_asset_to_openlineage, namespace_and_name
 from include.milvus_provider.get_provider_info import get_provider_info
 
 
@@ -48,13 +48,11 @@ def test_the_collection_is_named_by_server_and_database_without_secrets(uri: str
 
 def test_a_collection_becomes_an_openlineage_dataset() -> None:
     asset = Asset(uri=collection_uri("milvus", 19530, "my db", "p_text__1"))
-    dataset = convert_asset_to_openlineage(asset, None)
-    assert dataset is not None
-    assert (dataset.namespace, dataset.name) == ("milvus://milvus:19530", "my db.p_text__1")
+    assert namespace_and_name(asset.uri) == ("milvus://milvus:19530", "my db.p_text__1")
 
 
 def test_the_asset_of_an_alias_is_no_dataset_of_a_server() -> None:
-    assert convert_asset_to_openlineage(Asset(uri="milvus://embedding-etl/demo_text", name="demo_text"), None) is None
+    assert namespace_and_name("milvus://embedding-etl/demo_text") is None
 
 
 def test_airflow_is_told_how_to_convert_such_assets() -> None:
