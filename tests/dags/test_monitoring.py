@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -70,9 +71,13 @@ def test_metrics_of_a_run_arrive_by_statsd(project: Project, run_airflow: RunDag
 
 
 def test_one_failed_run_is_told_once_by_mail_and_by_webhook(
-    project: Project, run_airflow: RunDag, mail_server: MailServer, webhook: Webhook
+    project: Project,
+    run_airflow: RunDag,
+    airflow_environment: dict[str, str],
+    mail_server: MailServer,
+    webhook: Webhook,
 ) -> None:
-    project.configure(notify=NOTIFY)
+    project.configure(notify=NOTIFY, freshness_target_h=6)
     project.put_many(3)
     project.put("bad.txt", "refuse this")
     project.endpoint.refused_word = "refuse"  # one of four: more than max_failed_fraction
@@ -94,6 +99,14 @@ def test_one_failed_run_is_told_once_by_mail_and_by_webhook(
         assert f"http://airflow.example.org/dags/ingest__{project.name}/runs/manual__" in text
         assert f"http://airflow.example.org/embedding-etl/failures?pipeline={project.name}" in text
     assert "s3cret-token" not in told(done)
+    # The deadline of the freshness target went with the DAG: the triggerer will find its callback.
+    with sqlite3.connect(
+        airflow_environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///")
+    ) as database:
+        alerts = database.execute("select callback_def from deadline_alert").fetchall()
+    assert any(
+        "freshness_deadline.tell_missed_freshness" in str(alert) and project.name in str(alert) for alert in alerts
+    )
 
 
 def test_a_green_run_is_not_told(project: Project, run_airflow: RunDag, webhook: Webhook) -> None:
