@@ -67,7 +67,7 @@ def test_an_address_that_is_not_set_is_named(destination: str) -> None:
 def test_an_address_that_apprise_does_not_know_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WRONG", "slakc://s3cret-token")
+    monkeypatch.setenv("WRONG", "slack://s3cret-token")
     with caplog.at_level(logging.DEBUG), pytest.raises(ConfigError, match="env:WRONG: holds no URL") as caught:
         notifications.deliver(NOTICE, ["env:WRONG"])
     shown = str(caught.value) + caplog.text + "".join(capfd.readouterr())

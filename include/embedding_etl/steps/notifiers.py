@@ -134,7 +134,7 @@ def _mask(urls: tuple[str, ...]) -> None:
 
 @contextmanager
 def _silent_apprise() -> Iterator[None]:
-    """Apprise logs the URLs that it cannot read, tokens and all."""
+    """Apprise logs the tokens of URLs that it cannot read."""
     logger = logging.getLogger("apprise")
     was, logger.disabled = logger.disabled, True
     try:
