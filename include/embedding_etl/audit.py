@@ -46,7 +46,8 @@ class Audit:
     def to_json(self) -> dict[str, JsonValue]:
         """Plain values, for `--json` and for the ledger."""
         findings: list[Any] = [
-            {**asdict(each), "pending": each.pending, "mending": each.mending} for each in self.findings
+            {**asdict(each), "samples": list(each.samples), "pending": each.pending, "mending": each.mending}
+            for each in self.findings
         ]
         return {
             "pipeline": self.pipeline,
