@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from include.embedding_etl.errors import TransientError
+from include.embedding_etl.ledger.records import LetterFilter
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
 from include.embedding_etl.vectorstore.milvus import MilvusStore
@@ -164,7 +165,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         day.bucket.create()
         for number in range(40):
             day.put(number)
-        for dag_id in ("ingest__demo", "reindex", "rollback"):
+        for dag_id in ("ingest__demo", "reindex", "rollback", "replay_dead_letters"):
             client.wait_for_dag(dag_id, 0, 120)
             client.unpause(dag_id)
         assert day.run("ingest__demo")[1] == "success"
@@ -228,6 +229,18 @@ def test_rejected_by_a_person_the_run_is_red_and_readers_see_what_they_saw(day: 
         assert runtime.store.has_collection(record.candidate)
 
 
+def test_a_reindex_that_a_person_gave_up_can_be_triggered_again_at_once(day: Day) -> None:
+    """Its lease would last as long as the question: Airflow's word that the run has ended is enough."""
+    form = {"pipeline": "demo", "lane": "text", "rebuild": "index", "index": {"type": "FLAT"}}
+    given_up = day.client.trigger("reindex", **form)
+    day.wait_for_question("reindex", given_up, "approve")
+    day.client.give_up("reindex", given_up)
+    run_id = day.client.trigger("reindex", **form)
+    day.wait_for_question("reindex", run_id, "approve")
+    day.client.answer("reindex", run_id, "approve", "Reject")
+    assert day.client.follow("reindex", run_id, 300, lambda _: None) == "failed"
+
+
 def test_back_to_the_earlier_collection(day: Day) -> None:
     new = day.live()
     with day.reader():
@@ -270,6 +283,23 @@ def test_kept_by_a_person_the_rows_stay_and_the_run_says_so(day: Day) -> None:
     assert set(doomed) <= {key for key, _ in day.rows().values()}
     assert day.run("ingest__demo", approve_deletes=8)[1] == "success"
     assert_equal(day)
+
+
+def test_dead_letters_are_replayed_through_an_ingestion(day: Day) -> None:
+    day.bucket.put_object(Key="blank.txt", Body=b"  \n ")
+    assert day.run("ingest__demo")[1] == "success"
+    _, state = day.run("replay_dead_letters", pipeline="demo", lane="text", key_glob="blank*")
+    assert state == "success"
+    with day.open() as runtime:
+        (letter,) = runtime.ledger.dead_letters.list(LetterFilter(pipeline="demo"))
+    assert (letter.key, letter.attempts) == ("blank.txt", 1)  # tried once more, since the replay
+    assert letter.run_id.startswith("ingest__demo/")
+    day.bucket.Object("blank.txt").delete()
+    assert day.run("ingest__demo")[1] == "success"
+    nothing, state = day.run("replay_dead_letters", pipeline="demo", lane="text")
+    assert state == "success"
+    states = {task.task_id: task.state for task in day.client.task_states("replay_dead_letters", nothing)}
+    assert states == {"choose": "success", "ingest": "skipped", "report": "skipped"}
 
 
 def test_a_dry_run_changes_nothing(day: Day) -> None:
