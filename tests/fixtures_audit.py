@@ -78,6 +78,12 @@ def age(path: Path, hours: float) -> None:
     os.utime(path, (then, then))
 
 
+def ledger_dump(scene: Scene) -> list[str]:
+    """The ledger as SQL, without what audits found."""
+    with closing(sqlite3.connect(scene.project.root / "ledger.db")) as database:
+        return [line for line in database.iterdump() if '"audits"' not in line and "sqlite_sequence" not in line]
+
+
 def found(result: Audit) -> dict[str, int]:
     return {finding.kind: finding.count for finding in result.findings}
 

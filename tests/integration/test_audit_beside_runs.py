@@ -1,11 +1,9 @@
 """What an audit must not do: write anything, or call what a run is doing a fault. And what it leaves to others."""
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -25,6 +23,7 @@ from tests.fixtures_audit import (
     delete_rows,
     drop_the_collection,
     found,
+    ledger_dump,
     make_collection,
 )
 from tests.fixtures_pipeline import Project
@@ -163,11 +162,6 @@ def test_an_alias_that_a_cutover_is_switching_is_its_own_business(scene: Scene) 
     with scene.project.open() as runtime:
         runtime.ledger.leases.release(lease)
     assert found(scene.audit()) == {"alias elsewhere": 1}
-
-
-def ledger_dump(scene: Scene) -> list[str]:
-    with closing(sqlite3.connect(scene.project.root / "ledger.db")) as database:
-        return [line for line in database.iterdump() if '"audits"' not in line and "sqlite_sequence" not in line]
 
 
 def milvus_dump(scene: Scene) -> list[object]:
