@@ -73,6 +73,22 @@ def audit(runtime: Runtime, run_id: str, tell: Callable[[str], None] = lambda _:
         return compare(runtime, run_id, differences, tell)
 
 
+def describe(audited: Mapping[str, Any]) -> list[str]:
+    """An audit as lines for a log.
+
+    Args:
+        audited: From `Audit.to_json`, or from ledger.audits.
+    """
+    compared = ", ".join(f"{count} {what}" for what, count in audited["compared"].items())
+    lines = [
+        f"  {each['lane'] or 'all lanes'}: {each['count']} × {each['kind']}"
+        f"{' (pending)' if each['pending'] else ''}, such as {'; '.join(each['samples'])}: {each['mending']}"
+        for each in audited["findings"]
+    ]
+    verdict = "clean" if audited["clean"] else f"{audited['faults']} faults, {audited['pending']} pending"
+    return [f"{audited['pipeline']}: {verdict}; compared {compared}", *lines]
+
+
 def compare(runtime: Runtime, run_id: str, differences: Differences, tell: Callable[[str], None]) -> Audit:
     """As `audit`, leaving in `differences` each single thing that differs."""
     tell(f"storage: listing {runtime.pipeline.source.uri}")
