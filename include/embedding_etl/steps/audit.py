@@ -15,9 +15,14 @@ ALL_PIPELINES = "all"
 
 def is_wanted(pipeline: str) -> bool:
     """Short circuit: whether the form means this pipeline, and whether anything of it was ever indexed."""
+    from include.embedding_etl.runtime import Runtime
+    from include.embedding_etl.settings import Places, find_pipeline
+
     if param("pipeline") not in (ALL_PIPELINES, pipeline):
         return False
-    with open_runtime(pipeline) as runtime:
+    places = Places()
+    # Without its connections: those of a pipeline that was never used may not exist.
+    with Runtime(find_pipeline(places.pipelines_dir, pipeline), places) as runtime:
         return bool(runtime.ledger.collections.of_pipeline(pipeline))
 
 
