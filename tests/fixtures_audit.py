@@ -98,6 +98,12 @@ def scene(project: Project) -> Iterator[Scene]:
     client.close()
 
 
+def keep_a_row_twice(scene: Scene) -> dict[str, int]:
+    """Only servers keep both, and show one of them; Milvus Lite replaces the first."""
+    scene.stranger.insert(scene.live, [scene.row("doc-000.txt"), scene.row("long.txt", 2)])
+    return {"duplicate row": 2}
+
+
 def delete_rows(scene: Scene) -> dict[str, int]:
     scene.stranger.delete(scene.live, ids=[scene.id("doc-000.txt"), scene.id("doc-001.txt"), scene.id("long.txt", 1)])
     return {"missing row": 3}
