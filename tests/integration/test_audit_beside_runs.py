@@ -23,6 +23,7 @@ from tests.fixtures_audit import (
     delete_rows,
     drop_the_collection,
     found,
+    give_the_collection_another_index,
     ledger_dump,
     make_collection,
 )
@@ -48,7 +49,7 @@ def watched(scene: Scene) -> Watched:
         return MilvusStore(scene.project.milvus_uri)
 
     line = Watched(connect)
-    observer = Project(scene.project.root, scene.project.milvus_uri, scene.project.endpoint, scene.project.name)
+    observer = Project(scene.project.root, scene.project.milvus_uri, scene.project.endpoint, name=scene.project.name)
 
     def watch() -> Audit:
         with observer.open() as runtime:
@@ -108,7 +109,7 @@ class Overtaken:
 
 
 def test_a_run_that_overtakes_the_audit_between_two_looks_is_no_fault(scene: Scene) -> None:
-    writer = Project(scene.project.root, scene.project.milvus_uri, scene.project.endpoint, scene.project.name)
+    writer = Project(scene.project.root, scene.project.milvus_uri, scene.project.endpoint, name=scene.project.name)
     words = ["the same number of chunks, other words", "other words once more", "and again others"]
 
     def ingest() -> None:
@@ -332,4 +333,17 @@ def test_a_repair_waits_for_the_ingestion_that_is_at_work(scene: Scene, monkeypa
     assert scene.repair().problems == ()
     assert time.monotonic() > released[0]
     worker.join()
+    assert scene.audit().findings == ()
+
+
+def test_a_lane_that_is_being_reindexed_is_not_rebuilt_beside_that(scene: Scene) -> None:
+    give_the_collection_another_index(scene)
+    with scene.project.open() as runtime:
+        lease = runtime.ledger.leases.acquire(runtime.reindexing("text"), "a reindex", 60)
+    (problem,) = scene.repair().problems
+    assert problem.startswith("lane text: not rebuilt: lane text is being reindexed already: ")
+    assert found(scene.audit()) == {"other index": 1}
+    with scene.project.open() as runtime:
+        runtime.ledger.leases.release(lease)
+    assert scene.repair().problems == ()
     assert scene.audit().findings == ()

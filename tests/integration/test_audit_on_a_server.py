@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from pymilvus import MilvusClient
 
-from include.embedding_etl.vectorstore.milvus import MilvusStore
 from tests.fixtures_audit import (
     LONG,
     Scene,
@@ -27,8 +26,7 @@ pytestmark = pytest.mark.milvus_server
 
 @pytest.fixture
 def scene(tmp_path: Path, milvus_server_uri: str, endpoint: EmbeddingEndpoint) -> Iterator[Scene]:
-    project = Project(tmp_path, milvus_server_uri, endpoint)
-    project.open_store = lambda address: MilvusStore(address.uri, token=TOKEN)
+    project = Project(tmp_path, milvus_server_uri, endpoint, milvus_token=TOKEN)
     project.put_many(14)
     project.put("long.txt", LONG)
     assert project.run().green
