@@ -22,7 +22,7 @@ from include.embedding_etl.audit import Audit, audit
 from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.repair import Repair, repair
 from include.embedding_etl.vectorstore.schema import row_id
-from tests.fixtures_milvus import fresh_name
+from tests.fixtures_milvus import fresh_name, plain_client
 from tests.fixtures_pipeline import DIMENSION, Project, word_vector
 
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
@@ -93,7 +93,7 @@ def scene(project: Project) -> Iterator[Scene]:
     project.put_many(14)
     project.put("long.txt", LONG)
     assert project.run().green
-    client = MilvusClient(project.milvus_uri)
+    client = plain_client(project.milvus_uri)
     yield Scene(project, client, project.rows())
     client.close()
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pymilvus import MilvusClient
 
 from tests.fixtures_audit import (
     LONG,
@@ -18,6 +17,7 @@ from tests.fixtures_audit import (
     keep_a_row_twice,
     replace_a_vector_by_that_of_another_model,
 )
+from tests.fixtures_milvus import plain_client
 from tests.fixtures_pipeline import EmbeddingEndpoint, Project
 from tests.milvus_server import TOKEN
 
@@ -30,7 +30,7 @@ def scene(tmp_path: Path, milvus_server_uri: str, endpoint: EmbeddingEndpoint) -
     project.put_many(14)
     project.put("long.txt", LONG)
     assert project.run().green
-    client = MilvusClient(milvus_server_uri, token=TOKEN, dedicated=True)
+    client = plain_client(milvus_server_uri, TOKEN)
     yield Scene(project, client, project.rows())
     client.close()
 

@@ -16,6 +16,7 @@ from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.vectorstore.fake import InMemoryStore
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.verification import Verification
+from tests.fixtures_milvus import plain_client
 from tests.fixtures_pipeline import Project, word_vector
 
 COARSE = {"type": "IVF_FLAT", "params": {"nlist": 256}, "search": {"nprobe": 1}}
@@ -405,8 +406,6 @@ def lane_of(project: Project) -> dict[str, Any]:
 
 def drop_by_hand(project: Project, name: str) -> None:
     """What an administrator can do to a server: no guard of ours is asked."""
-    from pymilvus import MilvusClient
-
-    client = MilvusClient(project.milvus_uri, token=project.milvus_token)
+    client = plain_client(project.milvus_uri, project.milvus_token)
     client.drop_collection(name)
     client.close()
