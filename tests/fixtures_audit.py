@@ -22,7 +22,7 @@ from include.embedding_etl.audit import Audit, audit
 from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.repair import Repair, repair
 from include.embedding_etl.vectorstore.schema import row_id
-from tests.fixtures_milvus import fresh_name
+from tests.fixtures_milvus import fresh_name, plain_client
 from tests.fixtures_pipeline import DIMENSION, Project, word_vector
 
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
@@ -78,6 +78,12 @@ def age(path: Path, hours: float) -> None:
     os.utime(path, (then, then))
 
 
+def ledger_dump(scene: Scene) -> list[str]:
+    """The ledger as SQL, without what audits found."""
+    with closing(sqlite3.connect(scene.project.root / "ledger.db")) as database:
+        return [line for line in database.iterdump() if '"audits"' not in line and "sqlite_sequence" not in line]
+
+
 def found(result: Audit) -> dict[str, int]:
     return {finding.kind: finding.count for finding in result.findings}
 
@@ -87,9 +93,15 @@ def scene(project: Project) -> Iterator[Scene]:
     project.put_many(14)
     project.put("long.txt", LONG)
     assert project.run().green
-    client = MilvusClient(project.milvus_uri)
+    client = plain_client(project.milvus_uri)
     yield Scene(project, client, project.rows())
     client.close()
+
+
+def keep_a_row_twice(scene: Scene) -> dict[str, int]:
+    """Only servers keep both, and show one of them; Milvus Lite replaces the first."""
+    scene.stranger.insert(scene.live, [scene.row("doc-000.txt"), scene.row("long.txt", 2)])
+    return {"duplicate row": 2}
 
 
 def delete_rows(scene: Scene) -> dict[str, int]:

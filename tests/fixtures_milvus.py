@@ -13,13 +13,26 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 
 def fresh_name(prefix: str = "test") -> str:
     """A collection or alias name that no other test uses."""
     return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+def plain_client(uri: str, token: str = "") -> "MilvusClient":
+    """A client of somebody who does not know about us, on a connection of its own that Milvus Lite does not close."""
+    from pymilvus import MilvusClient
+
+    from include.embedding_etl.vectorstore.milvus import CALM
+
+    return MilvusClient(uri, token=token, dedicated=True, grpc_options=CALM)
 
 
 def free_port() -> int:

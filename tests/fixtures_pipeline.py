@@ -118,6 +118,7 @@ class Project:
     root: Path
     milvus_uri: str
     endpoint: EmbeddingEndpoint
+    milvus_token: str = ""
     name: str = field(default_factory=lambda: fresh_name("p"))
     thresholds: dict[str, Any] = field(default_factory=dict)
     runs: int = 0
@@ -164,7 +165,7 @@ class Project:
             "ETL_STATE_URI": str(self.root / "state"),
             "ETL_LEDGER_URL": f"sqlite:///{self.root / 'ledger.db'}",
             "ETL_MILVUS_URI": self.milvus_uri,
-            "ETL_MILVUS_TOKEN": "",
+            "ETL_MILVUS_TOKEN": self.milvus_token,
         }
 
     def put(self, key: str, text: str | bytes) -> Path:
@@ -189,6 +190,7 @@ class Project:
             state_uri=str(self.root / "state"),
             ledger_url=f"sqlite:///{self.root / 'ledger.db'}",
             milvus_uri=self.milvus_uri,
+            milvus_token=self.milvus_token,
         )
         pipeline = find_pipeline(places.pipelines_dir, self.name)
         return Runtime(pipeline, places, credentials, open_store=self.open_store, one_process=True)

@@ -46,7 +46,8 @@ class Audit:
     def to_json(self) -> dict[str, JsonValue]:
         """Plain values, for `--json` and for the ledger."""
         findings: list[Any] = [
-            {**asdict(each), "pending": each.pending, "mending": each.mending} for each in self.findings
+            {**asdict(each), "samples": list(each.samples), "pending": each.pending, "mending": each.mending}
+            for each in self.findings
         ]
         return {
             "pipeline": self.pipeline,
@@ -70,6 +71,22 @@ def audit(runtime: Runtime, run_id: str, tell: Callable[[str], None] = lambda _:
     """
     with Differences() as differences:
         return compare(runtime, run_id, differences, tell)
+
+
+def describe(audited: Mapping[str, Any]) -> list[str]:
+    """An audit as lines for a log.
+
+    Args:
+        audited: From `Audit.to_json`, or from ledger.audits.
+    """
+    compared = ", ".join(f"{count} {what}" for what, count in audited["compared"].items())
+    lines = [
+        f"  {each['lane'] or 'all lanes'}: {each['count']} × {each['kind']}"
+        f"{' (pending)' if each['pending'] else ''}, such as {'; '.join(each['samples'])}: {each['mending']}"
+        for each in audited["findings"]
+    ]
+    verdict = "clean" if audited["clean"] else f"{audited['faults']} faults, {audited['pending']} pending"
+    return [f"{audited['pipeline']}: {verdict}; compared {compared}", *lines]
 
 
 def compare(runtime: Runtime, run_id: str, differences: Differences, tell: Callable[[str], None]) -> Audit:

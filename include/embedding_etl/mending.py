@@ -7,15 +7,16 @@ delete      rows that no object accounts for, by primary key; files and collecti
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from include.embedding_etl.batching import batched
 from include.embedding_etl.checks.collections import is_reindexed, is_unowned
 from include.embedding_etl.checks.differences import Difference, Differences
 from include.embedding_etl.checks.store_files import fingerprint_of
-from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.errors import ConfigError, IntegrityError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_collection import open_collection
-from include.embedding_etl.reindex import reindex
+from include.embedding_etl.reindex import ReindexResult, reindex
 from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.runtime import Runtime
 
@@ -48,16 +49,23 @@ class Work:
 
 def _rebuild(work: Work) -> None:
     for each in work.differences.of(*REBUILT):
-        live = open_collection(work.runtime, each.collection)
-        request = ReindexRequest.parse(
-            work.runtime.pipeline,
-            {"lane": each.lane, "rebuild": "index", "index": live.settings.index.model_dump(), "approval": False},
-        )
-        result = reindex(work.runtime, f"{work.run_id} rebuild {each.lane}", request, lambda _: True)
+        try:
+            result = _reindex(work, each)
+        except (ConfigError, IntegrityError) as error:
+            work.problems.append(f"lane {each.lane}: not rebuilt: {error}")
+            continue
         if result.cut_over:
             work.done.append(f"{each.lane}: rebuilt as {result.candidate}, and readers see it")
         else:
             work.problems.append(f"lane {each.lane}: not rebuilt: {result.problem}")
+
+
+def _reindex(work: Work, each: Difference) -> ReindexResult:
+    """With the settings that the collection was to have: a repair changes no configuration."""
+    index = open_collection(work.runtime, each.collection).settings.index
+    values = {"lane": each.lane, "rebuild": "index", "index": index.model_dump(), "approval": False}
+    request = ReindexRequest.parse(work.runtime.pipeline, values)
+    return reindex(work.runtime, f"{work.run_id} rebuild {each.lane}", request, lambda _: True)
 
 
 def _point_aliases(work: Work) -> None:
@@ -137,11 +145,14 @@ def _delete_rows(work: Work, rows: list[Difference]) -> None:
 
 def _delete_unreferenced_files(work: Work) -> None:
     runtime, deleted = work.runtime, 0
-    for each in work.differences.of("unreferenced store file"):
-        if each.subject not in runtime.ledger.vectors.files(fingerprint_of(each.subject)):
-            with durable_write("file_delete"):
-                runtime.state.delete_file(each.subject)
-            deleted += 1
+    listed = sorted(each.subject for each in work.differences.of("unreferenced store file"))
+    for fingerprint, paths in groupby(listed, fingerprint_of):
+        named = runtime.ledger.vectors.files(fingerprint)
+        for path in paths:
+            if path not in named:
+                with durable_write("file_delete"):
+                    runtime.state.delete_file(path)
+                deleted += 1
     if deleted:
         work.done.append(f"{deleted} files that nobody references are deleted")
 

@@ -99,6 +99,10 @@ class AirflowClient:
         document = {"logical_date": None, "conf": form}
         return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=document)["dag_run_id"])
 
+    def give_up(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed, as a person would whose worker has died."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
     def question(self, dag_id: str, run_id: str, task_id: str) -> Json:
         """What a waiting task asks a person: subject, body, options."""
         return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails")

@@ -26,6 +26,15 @@ def test_recording_the_same_again_is_fine_and_another_under_that_name_is_not(led
         ledger.collections.add(replace(make_collection(), settings={}))
 
 
+def test_the_history_knows_those_that_were_dropped(ledger: Ledger) -> None:
+    ledger.collections.add(make_collection("one", state="retired"))
+    ledger.collections.add(make_collection("two"))
+    ledger.collections.add(make_collection("x", pipeline="other"))
+    ledger.collections.mark_dropped("one")
+    assert [record.name for record in ledger.collections.history("demo")] == ["one", "two"]
+    assert [record.name for record in ledger.collections.of_pipeline("demo")] == ["two"]
+
+
 def test_a_lane_has_at_most_one_live_collection(ledger: Ledger) -> None:
     ledger.collections.add(make_collection("one"))
     with pytest.raises(IntegrityError):

@@ -29,6 +29,14 @@ def test_put_replaces_all_that_was_known(ledger: Ledger) -> None:
     assert list(ledger.objects.stream("demo")) == [newer]
 
 
+def test_many_objects_at_once(ledger: Ledger) -> None:
+    records = {key: make_object(key) for key in HOSTILE_KEYS}
+    ledger.objects.put("demo", records.values())
+    assert ledger.objects.get_many("demo", [*HOSTILE_KEYS, "none"]) == records
+    assert ledger.objects.get_many("other", HOSTILE_KEYS) == {}
+    assert ledger.objects.get_many("demo", []) == {}
+
+
 def test_unknown_objects_are_none_and_nothing_to_put_is_fine(ledger: Ledger) -> None:
     ledger.objects.put("demo", [])
     ledger.objects.mark_vanished("demo", [])

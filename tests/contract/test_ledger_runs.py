@@ -76,6 +76,14 @@ def test_the_last_runs_come_newest_first(ledger: Ledger) -> None:
     assert ledger.runs.last("nobody", 2) == []
 
 
+def test_runs_that_have_not_ended_are_named(ledger: Ledger) -> None:
+    for run_id in ("b", "a", "c"):
+        ledger.runs.start(run_id, "demo")
+    ledger.runs.start("x", "other")
+    ledger.runs.finish("c", "failed")
+    assert ledger.runs.running("demo") == ["a", "b"]
+
+
 def test_unknown_runs_are_none_and_cannot_be_reported_on(ledger: Ledger) -> None:
     assert ledger.runs.get("nobody") is None
     with pytest.raises(IntegrityError):

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from grpc import StatusCode
-from pymilvus import MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
@@ -20,7 +19,7 @@ from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.retry import RetryPolicy
 from include.embedding_etl.vectorstore.schema import FIELDS, row_id
 from include.embedding_etl.vectorstore.validate import MAX_DIMENSION
-from tests.fixtures_milvus import MilvusLiteServer, free_port, fresh_name
+from tests.fixtures_milvus import MilvusLiteServer, free_port, fresh_name, plain_client
 from tests.grpc_proxy import GrpcProxy, delayed, grpc_proxy, refused, reply_lost, rewritten
 
 QUICK = RetryPolicy(window_s=2.0, first_wait_s=0.05, longest_wait_s=0.2, quota_wait_s=0.3)
@@ -226,7 +225,7 @@ def test_a_collection_that_somebody_released_is_loaded_again(
     milvus_lite_uri: str, store: MilvusStore, name: str
 ) -> None:
     store.upsert(name, [row(1)])
-    other = MilvusClient(milvus_lite_uri, dedicated=True)
+    other = plain_client(milvus_lite_uri)
     for call in (
         lambda: store.read_versions(name, [row(1).id]),
         lambda: store.search(name, row(1).vector[None], 1),
@@ -272,7 +271,7 @@ def test_a_creation_that_was_cut_off_is_completed(proxy: GrpcProxy, store: Milvu
         store.create_collection(created)
     proxy.faults["CreateIndex"].clear()
     store.create_collection(created)
-    client = MilvusClient(milvus_lite_uri, dedicated=True)
+    client = plain_client(milvus_lite_uri)
     assert client.describe_index(created.name, "vector")["index_type"] == "HNSW"
     client.close()
 
@@ -391,7 +390,7 @@ def test_wide_rows_are_fetched_in_calls_of_less_than_64_megabytes(
 def test_an_index_is_built_with_its_own_parameters(store: MilvusStore, milvus_lite_uri: str) -> None:
     created = replace(spec(), index_type="IVF_FLAT", index_params={"nlist": 7})
     store.create_collection(created)
-    client = MilvusClient(milvus_lite_uri, dedicated=True)
+    client = plain_client(milvus_lite_uri)
     assert client.describe_index(created.name, "vector")["params"] == {"nlist": 7}
     client.close()
 

@@ -26,7 +26,7 @@ dags = {
         "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
         "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
         "owner": dag.owner, "tags": sorted(dag.tags), "doc": dag.doc_md, "max_active_runs": dag.max_active_runs,
-        "outlets": [asset.name for asset in dag.get_task("report").outlets],
+        "outlets": [asset.name for task in dag.tasks for asset in task.outlets],
         "pools": {task.task_id: task.pool for task in dag.tasks},
     }
     for dag in bag.dags.values()

@@ -1,6 +1,7 @@
 """What the documents name exists, and what exists is documented."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,11 @@ def test_every_direct_dependency_has_its_line_of_reason() -> None:
     architecture = (ROOT / "ARCHITECTURE.md").read_text().lower()
     named_so = {name: name.removeprefix("apache-airflow-providers-").lower() for name in names}
     assert [name for name, short in named_so.items() if short not in architecture] == []
+
+
+def test_the_layers_are_told_as_they_are_checked() -> None:
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    (told,) = re.findall(
+        r"import-linter, in pyproject.toml\):\n\n(.*?)\n\n", (ROOT / "ARCHITECTURE.md").read_text(), re.S
+    )
+    assert [layer.split() for layer in told.split("→")] == [layer.split() for layer in checked]

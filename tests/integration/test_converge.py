@@ -11,6 +11,7 @@ from include.embedding_etl.converge import Request
 from include.embedding_etl.errors import PoisonObject
 from include.embedding_etl.storage.local import LocalSource
 from include.embedding_etl.types import ListedObject
+from tests.fixtures_milvus import plain_client
 from tests.fixtures_pipeline import Project
 from tests.fixtures_storage import S3Server
 
@@ -20,7 +21,7 @@ LONG = " ".join(f"sentence {number} speaks of things that matter." for number in
 @pytest.fixture
 def stranger(milvus_lite_uri: str) -> Iterator[MilvusClient]:
     """Somebody with a client of his own who does not know about us."""
-    client = MilvusClient(milvus_lite_uri)
+    client = plain_client(milvus_lite_uri)
     yield client
     client.close()
 

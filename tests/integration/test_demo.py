@@ -4,7 +4,6 @@ import io
 import sys
 
 import pytest
-from pymilvus import MilvusClient
 from rich.console import Console
 
 from include.embedding_etl.settings import PROJECT_ROOT
@@ -13,6 +12,7 @@ from include.local_stack.corpus.catalogue import corpus_objects
 from include.local_stack.demo import run_demo
 from include.local_stack.paths import DAGS_DIR_VARIABLE
 from include.local_stack.process import kill_leftovers
+from tests.fixtures_milvus import plain_client
 from tests.fixtures_stack import stack_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -42,7 +42,7 @@ def first(configuration):
 
 @pytest.fixture(scope="module")
 def milvus(configuration, first):
-    client = MilvusClient(configuration.demo["ETL_MILVUS_URI"])
+    client = plain_client(configuration.demo["ETL_MILVUS_URI"])
     yield client
     client.close()
 

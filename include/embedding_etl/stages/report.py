@@ -183,9 +183,10 @@ def _compare_milvus(runtime: Runtime, live: LaneCollection, result: LaneReport, 
     if result.rows_milvus != totals.rows:
         missing = totals.rows - result.rows_milvus
         kind = f"{missing} are missing" if missing > 0 else f"{-missing} are too many"
+        mend = again if missing > 0 else f"`etl audit {runtime.pipeline.name} --repair` finds and removes them"
         problems.append(
             f"lane {live.lane}: Milvus holds {result.rows_milvus} rows in {live.name}, the ledger verified "
-            f"{totals.rows}: {kind}; {again}"
+            f"{totals.rows}: {kind}; {mend}"
         )
     target = runtime.store.alias_target(live.alias)
     if target != live.name:
