@@ -87,14 +87,14 @@ class EmbeddingEtlUi(AirflowPlugin):
     """Mounts the app and puts it into the navigation."""
 
     name = "embedding_etl_ui"
-    fastapi_apps = [
+    fastapi_apps = [  # noqa: RUF012 - as Airflow declares it
         {
             "app": create_app(Site(AirflowHost(), Places().pipelines_dir, open_runtime), _secret()),
             "url_prefix": PREFIX,
             "name": "Embedding ETL",
         }
     ]
-    external_views = [
+    external_views = [  # noqa: RUF012
         {
             "name": "Embedding ETL",
             "href": f"{PREFIX}/overview",

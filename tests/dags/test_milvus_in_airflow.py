@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Connection
-from pymilvus import MilvusClient
 
 from include.local_stack.airflow import airflow_environment as stack_environment
 from include.local_stack.configuration import StackConfiguration
 from include.milvus_provider.connection import read_connection
-from tests.fixtures_milvus import free_port
+from tests.fixtures_milvus import free_port, plain_client
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tests" / "example_dags"
@@ -165,7 +164,7 @@ def test_the_demo_has_the_test_button_on(stack: StackConfiguration) -> None:
 def test_the_example_runs(installed: dict[str, str], milvus_lite_uri: str) -> None:
     variables = {"AIRFLOW_CONN_MILVUS_DEFAULT": json.dumps({"conn_type": "milvus", "host": milvus_lite_uri})}
     airflow({**installed, **variables}, "dags", "test", "example_milvus", "--conf", '{"version": 7}')
-    client = MilvusClient(milvus_lite_uri, dedicated=True)
+    client = plain_client(milvus_lite_uri)
     try:
         assert client.describe_alias("articles")["collection_name"] == "articles_7"
         found = client.query("articles", filter="", output_fields=["count(*)"], consistency_level="Strong")

@@ -37,7 +37,8 @@ class AloneHost:
         """There is no Airflow that could run it."""
         raise Denied(
             409,
-            f"There is no Airflow here to run {dag_id} for {viewer.name}. Use the command line: `etl --help`. {form or ''}",
+            f"There is no Airflow here to run {dag_id} for {viewer.name}: use the command line, `etl --help`. "
+            f"{form or ''}",
         )
 
     def run_link(self, run_id: str) -> str:  # noqa: ARG002 - the protocol's

@@ -1,6 +1,6 @@
 """What every request passes before a page sees it: login, origin, CSRF token; and what every answer says.
 
-One ASGI middleware rather than a dependency: it covers pages, fragments, previews, static files and what does not exist.
+One ASGI middleware rather than a dependency: it covers pages, fragments, previews, static files and what is not there.
 """
 
 import hashlib
