@@ -115,7 +115,7 @@ def test_there_are_routes_to_walk() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [*routes(), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/x")])
-def test_nobody_gets_anything(server: Server, method: str, path: str) -> None:
+def test_pain_33_nobody_gets_anything(server: Server, method: str, path: str) -> None:
     answer = server.ask("", method, path)
     assert answer.status_code == 401
     assert "Log in" in answer.text
@@ -123,7 +123,7 @@ def test_nobody_gets_anything(server: Server, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), routes())
-def test_a_viewer_may_look_and_change_nothing(server: Server, method: str, path: str) -> None:
+def test_pain_33_a_viewer_may_look_and_change_nothing(server: Server, method: str, path: str) -> None:
     answer = server.ask("reader", method, path)
     if method == "GET":
         assert answer.status_code in (200, 307, 404, 422, 503)
