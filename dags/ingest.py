@@ -11,6 +11,7 @@ from include.embedding_etl.steps import ingest as steps
 from include.embedding_etl.steps.dag_defaults import default_args, valid_pipelines
 from include.embedding_etl.steps.freshness_deadline import freshness_deadline
 from include.embedding_etl.steps.notifications import tell_failure
+from include.embedding_etl.steps.object_link import link_objects
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions._internal.node import DAGNode
@@ -92,7 +93,7 @@ def lane_group(pipeline: PipelineSettings, lane: str) -> "DAGNode":
         def converge_shard(shard: str) -> None:
             embed = task(pool=pipeline.pools.embed, map_index_template="{{ shard }}")(steps.embed)
             sync = task(pool=pipeline.pools.sync, map_index_template="{{ shard }}")(steps.sync)
-            sync(pipeline.name, embed(pipeline.name, shard))  # type: ignore[arg-type] # a reference, not yet a value
+            link_objects(sync(pipeline.name, embed(pipeline.name, shard)))  # type: ignore[arg-type] # a reference, not yet a value
 
         converge_shard.expand(shard=task(steps.route)(pipeline.name, lane))
 

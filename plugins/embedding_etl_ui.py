@@ -58,6 +58,7 @@ class AirflowHost:
     def run_link(self, run_id: str) -> str:
         """Airflow's page of a run; runs of the command line have none."""
         dag_id, separator, dag_run_id = run_id.partition("/")
+        dag_run_id = dag_run_id.partition(" rebuild ")[0]  # a reindex within a run of the audit
         return f"/dags/{quote(dag_id)}/runs/{quote(dag_run_id, safe='')}" if separator else ""
 
     def form_link(self, dag_id: str) -> str:

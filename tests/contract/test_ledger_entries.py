@@ -1,7 +1,9 @@
 """What every ledger database must do with entries."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.ledger import Ledger
 from include.embedding_etl.ledger.records import EntryTotals, Lease
 from include.embedding_etl.types import Entry
-from tests.fixtures_ledger import COLLECTION, HOSTILE_KEYS, make_entry
+from tests.fixtures_ledger import COLLECTION, HOSTILE_KEYS, make_collection, make_entry
 
 
 def test_a_committed_entry_is_read_back(ledger: Ledger, lease: Lease) -> None:
@@ -107,3 +109,36 @@ def test_what_is_believed_about_one_object_in_each_collection(ledger: Ledger, le
     ledger.entries.commit(lease, COLLECTION, [make_entry("a"), make_entry("b")])
     assert ledger.entries.of_object([COLLECTION, "another"], "a") == {COLLECTION: make_entry("a")}
     assert ledger.entries.of_object([COLLECTION], "c") == {}
+
+
+def test_the_keys_of_a_run_come_page_by_page_in_key_order(ledger: Ledger, lease: Lease) -> None:
+    other = make_collection("demo_image__4567cdef_1", lane="image")
+    ledger.collections.add(other)
+    other_lease = ledger.leases.acquire(other.name, "run-2")
+    keys = sorted(HOSTILE_KEYS, key=str.encode)
+    mine, theirs = keys[::2], keys[1::2]
+    ledger.entries.commit(lease, COLLECTION, [replace(make_entry(key), run_id="run-2") for key in mine])
+    ledger.entries.commit(lease, COLLECTION, [make_entry(key) for key in theirs])
+    ledger.entries.commit(other_lease, other.name, [replace(make_entry(key), run_id="run-2") for key in [*mine, "zz"]])
+    found, after = list[str](), ""
+    while page := ledger.entries.keys_of_run([COLLECTION, other.name], "run-2", after=after, limit=4):
+        assert len(page) <= 4
+        found, after = [*found, *page], page[-1]
+    assert found == sorted([*mine, "zz"], key=str.encode)
+    assert ledger.entries.keys_of_run([COLLECTION], "run-2", prefix="a/") == tuple(
+        key for key in mine if key.startswith("a/")
+    )
+    assert ledger.entries.keys_of_run([COLLECTION], "run-3") == ledger.entries.keys_of_run([], "run-2") == ()
+
+
+def test_the_keys_of_a_run_are_found_by_an_index(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger.open(url, migrate=True) as ledger:
+        asked: list[str] = []
+        sa.event.listen(ledger.entries._database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+        ledger.entries.keys_of_run([COLLECTION], "run-1", prefix="a", after="aa", limit=5)
+    statement = next(sql for sql in asked if sql.startswith("SELECT"))
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        plan = database.execute(f"EXPLAIN QUERY PLAN {statement}", [""] * statement.count("?")).fetchall()
+    assert "ix_entries_run (collection=? AND run_id=? AND key>?" in plan[0][3]
+    assert len(plan) == 1  # nothing is sorted

@@ -2,14 +2,16 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from include.embedding_etl.ledger.records import Letter
 from include.embedding_etl.status.access import Denied
 from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.previews import Stretch, parse_range
-from include.embedding_etl.types import ObjectRecord
+from include.embedding_etl.types import Entry, ObjectRecord
 from include.embedding_etl.vectorstore.schema import row_id
 from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
@@ -204,6 +206,87 @@ def test_without_milvus_the_ledgers_part_is_shown_and_the_rest_says_why(pages: S
         assert 'class="problem" role="alert"' in answer.text
         assert "127.0.0.1" in answer.text
         assert "Traceback" not in answer.text
+
+
+# ---- what a run has made
+
+
+def test_the_objects_of_a_run_are_found_and_a_later_run_takes_over(pages: StatusPages) -> None:
+    project, client = pages.project, pages("viewer")
+    first = shown_keys(client.get("/objects?run=run-1").text)
+    assert first == sorted(first, key=str.encode)
+    assert {"a/long.txt", "a/near.txt", "page.html"} <= set(first)
+    assert not {"a/blank.txt", "p.png"} & set(first)  # a dead letter, and what no lane takes
+    project.put("a/near.txt", "another sentence about ships")
+    project.run()
+    assert shown_keys(client.get("/objects?run=run-2").text) == ["a/near.txt"]
+    assert "a/near.txt" not in shown_keys(client.get("/objects?run=run-1").text)
+    assert shown_keys(client.get("/objects?run=run-1&prefix=a/").text) == ["a/long.txt"]
+    nothing = client.get("/objects", params={"run": EVIL}).text
+    assert "No rows are of the run “&lt;script&gt;" in nothing
+    assert "<script>alert" not in nothing
+
+
+def test_every_page_of_a_run_is_reached(pages: StatusPages) -> None:
+    keys = [f"many/{n:03d}" for n in range(120)]
+    with pages.project.open() as runtime:
+        live = runtime.ledger.collections.live(pages.project.name, "text")
+        assert live is not None
+        lease = runtime.lease(live.name, "other")
+        runtime.ledger.objects.put(
+            pages.project.name, [ObjectRecord(key, "e", 1, 1, "text/plain", "") for key in keys if key != "many/003"]
+        )
+        runtime.ledger.entries.commit(
+            lease, live.name, [Entry(key, "e", 1, "h", 1, 1, "ingest__x/b c") for key in keys]
+        )
+    client, seen, path = pages("viewer"), list[str](), "/objects?prefix=many/&run=ingest__x/b c"
+    while path:
+        page = client.get(path).text
+        assert '<a href="/dags/ingest__x/runs/b c">Open the run in Airflow</a>' in page
+        seen += shown_keys(page)
+        found = re.search(r'<a href="([^"]+)">Next page</a>', page)
+        path = found.group(1).replace("&amp;", "&") if found else ""
+    assert seen == [key for key in keys if key != "many/003"]  # rows that the ledger knows no object of
+
+
+def test_the_link_of_a_task_leads_to_its_only_object_or_to_all_of_its_run(pages: StatusPages) -> None:
+    project, client = pages.project, pages("viewer", root_path="/embedding-etl", follow_redirects=False)
+    name = project.name
+    made = {"pipeline": name, "run": "run-1", "shard": "text/0"}
+    everything = f"/embedding-etl/objects?pipeline={name}&run=run-1"
+
+    def target(**changes: str) -> str:
+        answer = client.get("/embedding-etl/made", params={**made, **changes})
+        assert answer.status_code == 303
+        return str(answer.headers["location"])
+
+    assert target() == everything
+    project.put("new ä?#.txt", "only this is new")
+    project.run()
+    assert target(run="run-2") == f"/embedding-etl/objects/{name}?key=new+%C3%A4%3F%23.txt"
+    for shard in ("", "text/7", "../../x", "text/0/../1"):  # no such file, or no such shard
+        assert target(shard=shard) == everything
+    assert client.get("/embedding-etl/made", params={**made, "pipeline": "nosuch"}).status_code == 404
+
+
+def test_an_object_leads_to_the_tasks_and_logs_behind_it(pages: StatusPages) -> None:
+    project = pages.project
+    with project.open() as runtime:
+        live = runtime.ledger.collections.live(project.name, "text")
+        assert live is not None
+        lease = runtime.lease(live.name, "other")
+        entry = runtime.ledger.entries.of_object([live.name], "a/near.txt")[live.name]
+        runtime.ledger.entries.commit(lease, live.name, [replace(entry, run_id="ingest__x/r")])
+        letter = Letter("a/near.txt", "old", "extract", "NoText", "no", "ingest__x/r", "embed text/12")
+        runtime.ledger.dead_letters.record(project.name, "text", live.fingerprint, [letter])
+    page = pages("viewer").get(f"/objects/{project.name}?key=a/near.txt").text
+    assert '<a href="/dags/ingest__x/runs/r/tasks/group/text.shard">its tasks' in page
+    log = '<a href="/dags/ingest__x/runs/r/tasks/text.shard.embed/mapped/12">'
+    assert f"{log}embed text/12: log" in page
+    assert log in pages("viewer").get("/failures?key=a/near.txt").text
+    without = pages("viewer").get(f"/objects/{project.name}?key=a/blank.txt").text  # a run of the command line
+    assert "embed text/0" in without
+    assert "/dags/" not in without
 
 
 # ---- previews

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 
-from include.embedding_etl.ledger.database import Database, execute_many, in_slices, insert_into, now_ms, replace_rows
+from include.embedding_etl.ledger.database import (
+    Database,
+    begins_with,
+    execute_many,
+    in_slices,
+    insert_into,
+    now_ms,
+    replace_rows,
+)
 from include.embedding_etl.ledger.leases import fenced
 from include.embedding_etl.ledger.records import EntryTotals, Lease
 from include.embedding_etl.ledger.tables import entries
@@ -49,6 +57,26 @@ class Entries:
         )
         with self._database.reading() as connection:
             return {row.collection: Entry(*row[:-1]) for row in connection.execute(statement)}
+
+    def keys_of_run(
+        self, collections: Sequence[str], run_id: str, prefix: str = "", after: str = "", limit: int = 100
+    ) -> tuple[str, ...]:
+        """The next keys, in order, whose rows a run was the last to write in any of some collections.
+
+        Args:
+            collections: Real names.
+            run_id: The run.
+            prefix: Only keys that begin so.
+            after: The last key of the page before.
+            limit: At most so many.
+        """
+        found: set[str] = set()
+        with self._database.reading() as connection:
+            for collection in collections:
+                conditions = [entries.c.collection == collection, entries.c.run_id == run_id, entries.c.key > after]
+                statement = sa.select(entries.c.key).where(*conditions, *begins_with(entries.c.key, prefix))
+                found.update(connection.execute(statement.order_by(entries.c.key).limit(limit)).scalars())
+        return tuple(sorted(found)[:limit])  # code points sort like bytes of UTF-8
 
     def intend(self, lease: Lease, collection: str, intentions: Iterable[tuple[str, int]]) -> None:
         """Write down, before the first upsert, how many rows of an object may soon exist.

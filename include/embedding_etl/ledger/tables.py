@@ -68,6 +68,7 @@ entries = sa.Table(
     sa.Column("synced_at_ms", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+sa.Index("ix_entries_run", entries.c.collection, entries.c.run_id, entries.c.key)  # what a run has made, in key order
 
 vectors = sa.Table(
     "vectors",

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.embedding_etl.diff import is_current
-from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.errors import ConfigError, EmbeddingEtlError
 from include.embedding_etl.lane_changes import hash_limits
 from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.ledger.records import CollectionRecord, DeadLetter, LetterFilter
 from include.embedding_etl.routing import lanes_for
+from include.embedding_etl.run_files import RunFiles
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.search import FIELDS
 from include.embedding_etl.status.access import Denied
@@ -68,6 +69,30 @@ def read_objects(runtime: Runtime, prefix: str, after: str) -> tuple[list[Object
     """The next objects whose keys begin so, and the key that the page after them begins behind; "" = the last page."""
     records = runtime.ledger.objects.page(runtime.pipeline.name, prefix, after, PAGE + 1)
     return view_objects(runtime, records[:PAGE]), records[PAGE - 1].key if len(records) > PAGE else ""
+
+
+def read_objects_of_run(runtime: Runtime, run_id: str, prefix: str, after: str) -> tuple[list[ObjectView], str]:
+    """As `read_objects`, of those only whose rows a run has made, in whatever collection."""
+    ledger, pipeline = runtime.ledger, runtime.pipeline.name
+    names = [one.name for one in ledger.collections.of_pipeline(pipeline)]
+    keys = ledger.entries.keys_of_run(names, run_id, prefix, after, PAGE + 1)
+    known = ledger.objects.get_many(pipeline, keys[:PAGE])
+    records = [known[key] for key in keys[:PAGE] if key in known]
+    return view_objects(runtime, records), keys[PAGE - 1] if len(keys) > PAGE else ""
+
+
+def find_only_object(runtime: Runtime, run_id: str, shard: str) -> str:
+    """The key of the object that a run's shard holds, where it holds one; "" where not, or where nobody knows any more.
+
+    A run's files go after a while; what it has made is in the ledger.
+    """
+    try:
+        path = RunFiles(runtime.pipeline.name, run_id).shard(shard)
+        if runtime.state.row_count(path) != 1:
+            return ""
+        return str(runtime.state.read_table(path, ["key"]).column("key")[0].as_py())
+    except EmbeddingEtlError:
+        return ""
 
 
 def read_object(runtime: Runtime, key: str) -> ObjectDetails:

@@ -7,6 +7,7 @@ from airflow.sdk import Param, task, task_group
 
 from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.steps import ingest, reindex
+from include.embedding_etl.steps.object_link import link_objects
 
 PIPELINE = "{{ params.pipeline }}"
 MACROS = {"approval_question": reindex.approval_question}
@@ -23,7 +24,7 @@ def reindex_tasks(pipelines: list[PipelineSettings]) -> None:
         sync = task(pool=_pool(pipelines, "sync"), map_index_template="{{ shard }}", max_active_tis_per_dagrun=1)(
             ingest.sync
         )
-        sync(PIPELINE, embed(PIPELINE, shard))  # type: ignore[arg-type] # a reference, not yet a value
+        link_objects(sync(PIPELINE, embed(PIPELINE, shard)))  # type: ignore[arg-type] # a reference, not yet a value
 
     built = build.expand(shard=shards)
     # A candidate that lacks nothing has no shards.

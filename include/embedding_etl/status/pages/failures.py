@@ -16,6 +16,7 @@ from include.embedding_etl.status.access import Denied
 from include.embedding_etl.status.advice import advice_for
 from include.embedding_etl.status.failures_queries import DAYS, LetterPage, read_classes, read_page
 from include.embedding_etl.status.site import Site, render, site_of, viewer_of
+from include.embedding_etl.status.task_links import letter_log
 
 REPLAY_DAG = "replay_dead_letters"
 ALL_LANES = "all lanes"  # the word of that DAG's form
@@ -91,6 +92,7 @@ def failures(request: Request, asked: Annotated[Paged, Query()]) -> HTMLResponse
         page=page,
         is_first=asked.before is None,
         advice_for=advice_for,
+        letter_log=letter_log,
         may_change=site.host.may_trigger(viewer_of(request), REPLAY_DAG),
     )
 

@@ -1,36 +1,45 @@
 """Objects: search by key; of each object its state per lane, its rows, what made them, and what is near them."""
 
+from urllib.parse import urlencode
+
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from include.embedding_etl.errors import EmbeddingEtlError
 from include.embedding_etl.status.objects_queries import (
     CHUNKS,
     ChunkView,
+    find_only_object,
     read_chunks,
     read_neighbours,
     read_object,
     read_objects,
+    read_objects_of_run,
 )
 from include.embedding_etl.status.previews import has_preview
 from include.embedding_etl.status.site import render, site_of
+from include.embedding_etl.status.task_links import lane_tasks, letter_log
 from include.embedding_etl.types import Hit
 
 router = APIRouter()
 
 
 @router.get("/objects")
-def objects(request: Request, pipeline: str = "", prefix: str = "", after: str = "") -> HTMLResponse:
-    """Objects of one pipeline whose keys begin with something, in key order."""
+def objects(request: Request, pipeline: str = "", prefix: str = "", after: str = "", run: str = "") -> HTMLResponse:
+    """Objects of one pipeline whose keys begin with something, or that a run has made, in key order."""
     site = site_of(request)
     pipelines, problems = site.pipelines()
     if not pipelines:
         return render(request, "objects.html", pipelines=[], problems=problems)
     chosen = site.pipeline(pipeline) if pipeline else pipelines[0]
     with site.opened(chosen) as runtime:
-        prefix, after = prefix.replace("\0", ""), after.replace("\0", "")  # no key has it, and no database takes it
-        views, following = read_objects(runtime, prefix, after)
+        # No key has it, and no database takes it.
+        prefix, after, run = (given.replace("\0", "") for given in (prefix, after, run.strip()))
+        if run:
+            views, following = read_objects_of_run(runtime, run, prefix, after)
+        else:
+            views, following = read_objects(runtime, prefix, after)
     return render(
         request,
         "objects.html",
@@ -39,9 +48,22 @@ def objects(request: Request, pipeline: str = "", prefix: str = "", after: str =
         pipeline=chosen,
         prefix=prefix,
         after=after,
+        run=run,
         views=views,
         following=following,
     )
+
+
+@router.get("/made")
+def made(request: Request, pipeline: str, run: str, shard: str = "") -> Response:
+    """Where a sync task's link leads: to its object where its shard holds one, else to all that its run has made."""
+    site = site_of(request)
+    chosen = site.pipeline(pipeline)
+    with site.opened(chosen) as runtime:
+        key = find_only_object(runtime, run, shard) if shard else ""
+    query = urlencode({"key": key} if key else {"pipeline": chosen.name, "run": run})
+    path = f"/objects/{chosen.name}" if key else "/objects"
+    return RedirectResponse(f"{request.scope.get('root_path', '')}{path}?{query}", 303)
 
 
 @router.get("/objects/{pipeline}")
@@ -51,7 +73,16 @@ def one_object(request: Request, pipeline: str, key: str) -> HTMLResponse:
     chosen = site.pipeline(pipeline)
     with site.opened(chosen) as runtime:
         details = read_object(runtime, key)
-    return render(request, "object.html", pipeline=chosen, details=details, view=details.view, has_preview=has_preview)
+    return render(
+        request,
+        "object.html",
+        pipeline=chosen,
+        details=details,
+        view=details.view,
+        has_preview=has_preview,
+        lane_tasks=lane_tasks,
+        letter_log=letter_log,
+    )
 
 
 @router.get("/objects/{pipeline}/chunks")

@@ -66,10 +66,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_audits_pipeline_at_ms", "audits", ["pipeline", "at_ms"])
     op.create_index("ix_objects_condition", "objects", ["pipeline", "vanished", "skip_reason", "media_type"])
+    op.create_index("ix_entries_run", "entries", ["collection", "run_id", "key"])
 
 
 def downgrade() -> None:
     """Take it all back. Letters that only candidates have would contradict the old index: the newest one stays open."""
+    op.drop_index("ix_entries_run", "entries")
     op.drop_index("ix_objects_condition", "objects")
     op.drop_table("audits")
     op.drop_table("reindexes")
