@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, PoisonObject
@@ -126,6 +128,57 @@ def test_read_head_gives_the_first_bytes_only(store: Store) -> None:
     listed = listed_by_key(store.source)["long"]
     assert store.source.read_head(listed, 15)[0] == b"012345678901234"
     assert store.source.read_head(listed, 20_000)[0] == b"0123456789" * 1000
+
+
+@pytest.mark.parametrize(("start", "size_bytes"), [(0, 1), (0, 2000), (7, 15), (995, 5), (990, 100), (1000, 5), (3, 0)])
+def test_read_range_gives_that_part_of_it(store: Store, start: int, size_bytes: int) -> None:
+    body = bytes(range(250)) * 4
+    store.put("folder/blob", body)
+    listed = listed_by_key(store.source)["folder/blob"]
+    assert store.source.read_range(listed, start, size_bytes) == body[start : start + size_bytes]
+
+
+def test_a_part_of_another_version_is_never_given(store: Store) -> None:
+    store.put("key", b"0123456789")
+    listed = listed_by_key(store.source)["key"]
+    assert store.source.read_range(listed, 0, 5) == b"01234"
+    store.put("key", b"abcdefghij")
+    with pytest.raises(ChangedMeanwhile):
+        store.source.read_range(listed, 5, 5)
+    with pytest.raises(ChangedMeanwhile):
+        store.source.sign_link(listed, 60) or store.source.read_range(listed, 5, 5)
+    store.delete("key")
+    with pytest.raises(ChangedMeanwhile):
+        store.source.read_range(listed, 0, 1)
+
+
+def test_a_link_downloads_the_object_where_the_source_has_links(store: Store) -> None:
+    keys = ["a b.txt", "100%/%2F.txt", "ä/漢字/🦉.txt", "semi;colon?&x=y#z", "q'uote\"<&>.html", "empty"]
+    for key in keys:
+        store.put(key, key.encode() if key != "empty" else b"")
+    for key, listed in listed_by_key(store.source).items():
+        link = store.source.sign_link(listed, 60)
+        if not isinstance(store, BucketStore):
+            assert link == ""
+            continue
+        answer = httpx.get(link, trust_env=False)
+        assert (answer.status_code, answer.content) == (200, key.encode() if key != "empty" else b"")
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"] == "attachment"
+        assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["60"]
+
+
+def test_a_link_that_was_changed_or_has_expired_opens_nothing(seaweed_server: S3Server) -> None:
+    store = BucketStore(seaweed_server)  # the one that checks signatures
+    store.put("key", b"body")
+    store.put("other", b"secret")
+    listed = listed_by_key(store.source)["key"]
+    link = store.source.sign_link(listed, 1)
+    assert httpx.get(link.replace("/key?", "/other?"), trust_env=False).status_code == 403
+    assert httpx.get(link.replace("octet-stream", "html"), trust_env=False).status_code == 403
+    assert httpx.get(link.replace("Expires=1", "Expires=999"), trust_env=False).status_code == 403
+    time.sleep(2.1)
+    assert httpx.get(link, trust_env=False).status_code == 403
 
 
 def test_a_rewritten_object_is_changed_meanwhile(store: Store) -> None:

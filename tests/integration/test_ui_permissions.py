@@ -23,7 +23,8 @@ from tests.fixtures_milvus import free_port
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "/embedding-etl"
 PASSWORDS = {"boss": "a password of the boss", "reader": "a password of the reader"}
-READING = {"/search/file"}  # a file to search with is uploaded, and nothing is changed
+# A file to search with is uploaded, a link to an object is made: nothing is changed.
+READING = {"/search/file", "/objects/demo/download"}
 pytestmark = pytest.mark.timeout(300)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from botocore.credentials import RefreshableCredentials
 
@@ -85,6 +86,13 @@ class Spoiled:
         return ListedObject(key, found["ETag"].strip('"'), found["ContentLength"], 0)
 
 
+def http_get(url: str) -> bytes:
+    """As a browser would, with no header of ours."""
+    answer = httpx.get(url, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
 @pytest.fixture
 def spoiled(moto_server: S3Server, faulty_proxy: FaultyProxy) -> Spoiled:
     return Spoiled(moto_server, faulty_proxy)
@@ -108,6 +116,75 @@ def test_hostile_keys_are_listed_and_fetched_exactly(spoiled: Spoiled) -> None:
         with spoiled.source.fetch(each) as fetched:
             assert fetched.body.read() == each.key.encode()
         assert spoiled.source.read_head(each, 1)[0] == each.key.encode()[:1]
+
+
+def test_hostile_keys_have_links_unless_a_browser_would_change_them(spoiled: Spoiled) -> None:
+    for key in HOSTILE_KEYS:
+        spoiled.put(key, key.encode())
+        if {".", ".."} & set(key.split("/")):
+            with pytest.raises(ConfigError, match="no browser can ask for"):
+                spoiled.source.sign_link(spoiled.listed(key), 60)
+            continue
+        link = spoiled.source.sign_link(spoiled.listed(key), 60)
+        assert link.isascii()
+        assert not re.search(r"[\s<>\"\\#]", link)
+        assert http_get(link) == key.encode()
+
+
+def test_a_link_names_the_version_where_the_store_keeps_versions(spoiled: Spoiled) -> None:
+    enabled = {"Status": "Enabled"}
+    spoiled.client.put_bucket_versioning(Bucket=spoiled.bucket, VersioningConfiguration=enabled)
+    spoiled.put("key", b"first")
+    link = spoiled.source.sign_link(spoiled.listed("key"), 60)
+    spoiled.put("key", b"second")
+    assert "versionId=" in link
+    assert http_get(link) == b"first"
+
+
+def test_without_the_right_to_versions_the_link_names_the_key_alone(spoiled: Spoiled) -> None:
+    enabled = {"Status": "Enabled"}
+    spoiled.client.put_bucket_versioning(Bucket=spoiled.bucket, VersioningConfiguration=enabled)
+    spoiled.put("key", b"first")
+    listed = spoiled.listed("key")
+    spoiled.source.read_head(listed, 1)
+    spoiled.proxy.matches = lambda path: "versionId" in path
+    spoiled.proxy.always = s3_error(403, "AccessDenied")
+    link = spoiled.source.sign_link(listed, 60)
+    assert "versionId" not in link
+    assert http_get(link) == b"first"
+
+
+def test_a_link_carries_no_secret_and_is_not_logged(spoiled: Spoiled, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    spoiled.put("key")
+    link = spoiled.source.sign_link(spoiled.listed("key"), 300)
+    assert spoiled.client._request_signer._credentials.secret_key not in link
+    assert "X-Amz-Signature" not in caplog.text
+
+
+def test_of_a_range_only_its_bytes_are_sent(spoiled: Spoiled) -> None:
+    body = bytes(range(256)) * 4096
+    spoiled.put("film", body)
+    listed = spoiled.listed("film")
+    sent: list[int] = []
+    spoiled.proxy.always = lambda reply: sent.append(len(reply.body))
+    assert spoiled.source.read_range(listed, 300_000, 1000) == body[300_000:301_000]
+    assert sent == [1000]
+
+
+def test_a_store_that_does_not_know_ranges_still_gives_the_right_bytes(spoiled: Spoiled) -> None:
+    body = bytes(range(256)) * 4096
+    spoiled.put("film", body)
+    listed = spoiled.listed("film")
+    spoiled.proxy.always = answered(200, body, ETag=f'"{listed.etag}"')
+    assert spoiled.source.read_range(listed, 300_001, 1000) == body[300_001:301_001]
+
+
+def test_a_range_that_breaks_off_is_asked_for_again(spoiled: Spoiled) -> None:
+    spoiled.put("film", b"0123456789" * 100)
+    listed = spoiled.listed("film")
+    spoiled.proxy.spoil(broken_off(3), reset, s3_error(503, "SlowDown"))
+    assert spoiled.source.read_range(listed, 10, 10) == b"0123456789"
 
 
 def test_a_line_break_in_a_key_is_kept(spoiled: Spoiled) -> None:

@@ -5,7 +5,6 @@ Nothing else: an SVG or HTML file of somebody's bucket, served from here, could 
 
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -15,7 +14,8 @@ from include.embedding_etl.media_types import modality
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.status.access import Denied
 from include.embedding_etl.status.objects_queries import find_object
-from include.embedding_etl.types import ChunkSettings, Limits, ModelInput, ObjectRecord
+from include.embedding_etl.storage.base import Source
+from include.embedding_etl.types import ChunkSettings, Limits, ListedObject, ModelInput, ObjectRecord
 
 EDGE_PX = 320
 MAX_PICTURE_BYTES = 64 << 20
@@ -38,7 +38,7 @@ MEDIA_TYPES = frozenset(
     }
 )
 _PICTURE = ModelInput(("image",), image_size=EDGE_PX)
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,11 @@ class Stretch:
     is_all: bool
 
 
-def has_preview(media_type: str) -> bool:
-    """Whether there is something to see or to hear."""
-    return modality(media_type) == "image" or media_type in MEDIA_TYPES
+def has_preview(media_type: str, size_bytes: int = 0) -> bool:
+    """Whether there is something to see or to hear, and not too much of it."""
+    if modality(media_type) == "image":
+        return size_bytes <= MAX_PICTURE_BYTES
+    return media_type in MEDIA_TYPES and size_bytes <= MAX_MEDIA_BYTES
 
 
 def draw(decoders: DecoderPool, key: str, body: BinaryIO, media_type: str, limits: Limits) -> bytes:
@@ -94,19 +96,23 @@ def thumbnail(runtime: Runtime, decoders: DecoderPool, record: ObjectRecord) -> 
 
 
 def open_media(runtime: Runtime, record: ObjectRecord, range_header: str) -> tuple[Stretch, Iterator[bytes]]:
-    """The bytes of sound or film that were asked for.
+    """The bytes of sound or film that were asked for, block by block as the player takes them.
+
+    Each block is asked of the source by itself, with the version: of an object that changes meanwhile nothing more
+    comes, and no connection to the source waits for a player that was paused.
 
     Raises:
         Denied: too large, or the range is beyond the end.
+        EmbeddingEtlError: the first block cannot be had.
     """
     _require_size(record, MAX_MEDIA_BYTES)
-    with ExitStack() as opened:
-        try:
-            fetched = opened.enter_context(runtime.source.fetch(record.listed()))
-        except PoisonObject as error:
-            raise Denied(422, f"There is no preview: {error.message}") from error
-        stretch = parse_range(range_header, fetched.size_bytes)
-        return stretch, _read(opened.pop_all(), fetched.body, stretch)
+    stretch = parse_range(range_header, record.size_bytes)
+    source, listed = runtime.source, record.listed()
+    try:
+        first = source.read_range(listed, stretch.start, min(_READ_BYTES, stretch.length))
+    except PoisonObject as error:
+        raise Denied(422, f"There is no preview: {error.message}") from error
+    return stretch, _blocks(source, listed, stretch, first)
 
 
 def find_previewable(runtime: Runtime, key: str) -> ObjectRecord:
@@ -156,10 +162,7 @@ def _require_size(record: ObjectRecord, most_bytes: int) -> None:
         raise Denied(413, f"There is no preview: larger than {most_bytes >> 20} MiB.")
 
 
-def _read(opened: ExitStack, body: BinaryIO, stretch: Stretch) -> Iterator[bytes]:
-    with opened:
-        body.seek(stretch.start)
-        left = stretch.length
-        while left > 0 and (data := body.read(min(_READ_BYTES, left))):
-            left -= len(data)
-            yield data
+def _blocks(source: Source, listed: ListedObject, stretch: Stretch, first: bytes) -> Iterator[bytes]:
+    yield first
+    for start in range(stretch.start + len(first), stretch.start + stretch.length, _READ_BYTES):
+        yield source.read_range(listed, start, min(_READ_BYTES, stretch.start + stretch.length - start))

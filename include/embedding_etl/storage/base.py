@@ -41,6 +41,23 @@ class Source(Protocol):
             PoisonObject: it may not be read (forbidden, archived).
         """
 
+    def read_range(self, listed: ListedObject, start: int, size_bytes: int) -> bytes:
+        """A part of exactly the listed version, and no more of it is asked for; less only where the object ends.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject: as `read_head`.
+        """
+
+    def sign_link(self, listed: ListedObject, lifetime_s: int) -> str:
+        """A link that lets a browser download the object as a file, for so long; "" where a source has no such links.
+
+        The version is checked now. The link names it where the store keeps versions; else it names the key alone.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject: as `read_head`.
+            ConfigError: no browser can ask for such a key.
+        """
+
     def fetch(self, listed: ListedObject) -> AbstractContextManager[Fetched]:
         """All bytes of exactly the listed version, hashed while they are read. Leaving the context frees them.
 

@@ -67,6 +67,20 @@ class LocalSource:
         with self._open(listed, "identify") as descriptor:
             return _read(descriptor, size_bytes), {}
 
+    def read_range(self, listed: ListedObject, start: int, size_bytes: int) -> bytes:
+        """A part of exactly the listed version.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject: as base.Source says.
+        """
+        with self._open(listed, "fetch") as descriptor:
+            os.lseek(descriptor, start, os.SEEK_SET)
+            return _read(descriptor, size_bytes)
+
+    def sign_link(self, listed: ListedObject, lifetime_s: int) -> str:  # noqa: ARG002 - the protocol's
+        """A directory has no links."""
+        return ""
+
     @contextmanager
     def fetch(self, listed: ListedObject) -> Iterator[Fetched]:
         """A copy of exactly the listed version: the file itself may be rewritten while somebody decodes it.

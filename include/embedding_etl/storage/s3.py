@@ -87,7 +87,27 @@ class S3Source:
         Raises:
             ChangedMeanwhile, TransientError, PoisonObject: as base.Source says.
         """
-        return retried(lambda: self._read_head_once(listed, size_bytes), self._backoff_s)
+        return retried(lambda: self._read_once(listed, "identify", 0, size_bytes), self._backoff_s)
+
+    def read_range(self, listed: ListedObject, start: int, size_bytes: int) -> bytes:
+        """A part of exactly the listed version.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject: as base.Source says.
+        """
+        return retried(lambda: self._read_once(listed, "fetch", start, size_bytes), self._backoff_s)[0]
+
+    def sign_link(self, listed: ListedObject, lifetime_s: int) -> str:
+        """A link that downloads the object as a file, whatever its type.
+
+        Raises:
+            ChangedMeanwhile, TransientError, PoisonObject, ConfigError: as base.Source says.
+        """
+        if any(part in (".", "..") for part in listed.key.split("/")):
+            raise ConfigError("no browser can ask for a key with the part . or ..: use the command line of your store")
+        version = retried(lambda: self._version_once(listed), self._backoff_s)
+        query = {"response-content-disposition": "attachment", "response-content-type": "application/octet-stream"}
+        return self._bucket.sign(listed.key, {**query, **version}, lifetime_s)
 
     @contextmanager
     def fetch(self, listed: ListedObject) -> Iterator[Fetched]:
@@ -114,14 +134,34 @@ class S3Source:
                 raise bucket_refusal(self.uri, response.status, error_code(document))
         return parse_page(document, self.uri, self._prefix)
 
-    def _read_head_once(self, listed: ListedObject, size_bytes: int) -> tuple[bytes, Mapping[str, str]]:
-        wanted = min(size_bytes, listed.size_bytes)
-        ranged = {"Range": f"bytes=0-{wanted - 1}"} if 0 < wanted < listed.size_bytes else {}
-        with self._object(listed, "identify", ranged) as response:
-            head = response.read(wanted)  # a store that does not know Range sends more: the rest is not read
-            if len(head) != wanted:
-                raise TransientError(f"{listed.key!r}: {len(head)} bytes came instead of {wanted}")
-            return head, _user_metadata(response.headers)
+    def _read_once(
+        self, listed: ListedObject, stage: str, start: int, size_bytes: int
+    ) -> tuple[bytes, Mapping[str, str]]:
+        wanted = max(0, min(size_bytes, listed.size_bytes - start))
+        ranged = {"Range": f"bytes={start}-{start + wanted - 1}"} if 0 < wanted < listed.size_bytes else {}
+        with self._object(listed, stage, ranged) as response:
+            # A store that does not know Range sends more: what is before is thrown away, what is behind is not read.
+            before = start if wanted and response.status == 200 else 0
+            while before > 0 and (passed := response.read(min(before, _READ_BYTES))):
+                before -= len(passed)
+            part = response.read(wanted)
+            if len(part) != wanted:
+                raise TransientError(f"{listed.key!r}: {len(part)} bytes came instead of {wanted}")
+            return part, _user_metadata(response.headers)
+
+    def _version_once(self, listed: ListedObject) -> Mapping[str, str]:
+        """The version as a link names it; nothing where the store keeps none, or does not let us ask for one."""
+        first = {"Range": "bytes=0-0"} if listed.size_bytes else {}
+        with self._object(listed, "fetch", first) as response:
+            version_id = response.headers.get("x-amz-version-id", "null")
+        if version_id == "null":
+            return {}
+        version = {"versionId": version_id}
+        try:
+            with self._object(listed, "fetch", first, version):
+                return version
+        except PoisonObject:  # s3:GetObjectVersion is a permission of its own
+            return {}
 
     def _download_once(self, listed: ListedObject, spool: Spool) -> Mapping[str, str]:
         ranged = {"Range": f"bytes={spool.written_bytes}-"} if 0 < spool.written_bytes < listed.size_bytes else {}
@@ -141,13 +181,15 @@ class S3Source:
             return _user_metadata(response.headers)
 
     @contextmanager
-    def _object(self, listed: ListedObject, stage: str, headers: Mapping[str, str]) -> Iterator[Response]:
+    def _object(
+        self, listed: ListedObject, stage: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
+    ) -> Iterator[Response]:
         """Ask for exactly the listed version.
 
         Raises:
             ChangedMeanwhile, TransientError, PoisonObject, ConfigError: no such answer.
         """
-        with self._bucket.get(listed.key, {}, {"If-Match": f'"{listed.etag}"', **headers}) as response:
+        with self._bucket.get(listed.key, query or {}, {"If-Match": f'"{listed.etag}"', **headers}) as response:
             if response.status not in (200, 206):
                 code = error_code(response.read(_ERROR_BYTES))
                 raise object_refusal(self.uri, listed.key, stage, response.status, code)

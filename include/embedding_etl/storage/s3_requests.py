@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import boto3
 import tenacity
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -102,13 +102,28 @@ class Bucket:
         finally:
             response.close()
 
+    def sign(self, key: str, query: Mapping[str, str], lifetime_s: int) -> str:
+        """The URL of a key with a signature in it: whoever has it may GET it for so long. Nothing is sent.
+
+        Args:
+            key: Exact key.
+            query: Unencoded; part of what is signed.
+            lifetime_s: From now on. Temporary credentials may end sooner.
+        Raises:
+            ConfigError: no credentials, or an impossible address.
+        """
+        try:
+            url, region = self._locate(key, query)
+            request = AWSRequest(method="GET", url=url)
+            frozen = self._credentials.get_frozen_credentials()
+            S3SigV4QueryAuth(frozen, "s3", region, expires=lifetime_s).add_auth(request)
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise ConfigError(f"s3://{self.name}: {error}") from error
+        return str(request.url)
+
     def _send(self, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Response:
         try:
-            with self._lock:
-                base, region = self._address or self._find_address()
-            url = f"{base}/{quote(key, safe='/-_.~')}"
-            if query:
-                url += "?" + urlencode(query, quote_via=quote, safe="-_.~")
+            url, region = self._locate(key, query)
             request = AWSRequest(method="GET", url=url, headers=dict(headers), stream_output=True)
             S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", region).add_auth(request)
             return Response(self._http.send(request.prepare()))
@@ -118,6 +133,13 @@ class Bucket:
             raise TransientError(f"s3://{self.name}: {error}") from error
         except (BotoCoreError, ClientError, ValueError) as error:
             raise ConfigError(f"s3://{self.name}: {error}") from error
+
+    def _locate(self, key: str, query: Mapping[str, str]) -> tuple[str, str]:
+        """The URL of a key, and the region that a signature has to name."""
+        with self._lock:
+            base, region = self._address or self._find_address()
+        url = f"{base}/{quote(key, safe='/-_.~')}"
+        return (f"{url}?{urlencode(query, quote_via=quote, safe='-_.~')}" if query else url), region
 
     def _find_address(self) -> tuple[str, str]:
         """Let botocore apply its rules: partitions, virtual hosts, dots in names, AWS_ENDPOINT_URL, access points."""

@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.status.access import Denied
+from include.embedding_etl.status.downloads import LIFETIME_S, sign_download
 from include.embedding_etl.status.objects_queries import (
     CHUNKS,
     ChunkView,
@@ -83,6 +85,26 @@ def one_object(request: Request, pipeline: str, key: str) -> HTMLResponse:
         lane_tasks=lane_tasks,
         letter_log=letter_log,
     )
+
+
+@router.post("/objects/{pipeline}/download")
+def download(request: Request, pipeline: str, key: str) -> HTMLResponse:
+    """A link to an object's bytes, made at the click. Whoever may look may have it: nothing is changed.
+
+    Not a redirect: browsers hold where a form leads in the end against form-action, which is this server alone.
+    """
+    site, is_fragment = site_of(request), "hx-request" in request.headers
+    chosen, link, problem = site.pipeline(pipeline), "", ""
+    try:
+        with site.opened(chosen) as runtime:
+            link = sign_download(runtime, key)
+    except (Denied, EmbeddingEtlError) as error:
+        if not is_fragment:
+            raise
+        problem = error.message if isinstance(error, Denied) else str(error)
+    template = "download.html" if is_fragment else "download_page.html"
+    minutes = LIFETIME_S // 60
+    return render(request, template, pipeline=chosen, key=key, link=link, problem=problem, minutes=minutes)
 
 
 @router.get("/objects/{pipeline}/chunks")
