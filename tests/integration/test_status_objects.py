@@ -11,8 +11,9 @@ from include.embedding_etl.ledger.records import Letter
 from include.embedding_etl.status.access import Denied
 from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.previews import Stretch, parse_range
-from include.embedding_etl.types import Entry, ObjectRecord
+from include.embedding_etl.types import Entry, Limits, ObjectRecord
 from include.embedding_etl.vectorstore.schema import row_id
+from tests.fixtures_media import make_brightening, make_film
 from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusPages
@@ -382,3 +383,78 @@ def test_ranges_are_read_as_players_write_them(header: str, wanted: tuple[int, i
             parse_range(header, 100)
     else:
         assert parse_range(header, 100) == Stretch(wanted[0], wanted[1], 100, wanted[2])
+
+
+# ---- posters of films
+
+
+def film(**options: object) -> bytes:
+    """Three seconds that begin nearly black, wider than high."""
+    return make_film(pictures=make_brightening(30, 96, 64), **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def films(project: Project) -> StatusPages:
+    project.put("a.txt", "words")
+    project.put("film.mp4", film())
+    project.put("film.mkv", film(container_format="matroska"))
+    project.put("broken.mp4", film()[:2000])
+    project.put("s.wav", sound())
+    project.run()
+    with project.open() as runtime:  # what a run takes for broken is known as a film all the same
+        record = runtime.ledger.objects.get(project.name, "broken.mp4")
+        assert record is not None
+        runtime.ledger.objects.put(project.name, [replace(record, media_type="video/mp4", skip_reason="")])
+    return StatusPages(project)
+
+
+def poster_of(pages: StatusPages, key: str) -> Image.Image:
+    answer = pages("viewer").get(f"/preview/{pages.project.name}/poster", params={"key": key})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
+    assert answer.headers["content-security-policy"].startswith("sandbox")
+    assert answer.headers["cache-control"] == "private, max-age=300"
+    return Image.open(io.BytesIO(answer.content))
+
+
+@pytest.mark.parametrize("key", ["film.mp4", "film.mkv"])
+def test_a_film_shows_its_first_picture_before_it_plays(films: StatusPages, key: str) -> None:
+    page = films("viewer").get(f"/objects/{films.project.name}?key={key}").text
+    source = re.search(r'<video [^>]*preload="none" poster="([^"]+)"', page)
+    assert source
+    assert films("viewer").get(source.group(1).replace("&amp;", "&")).headers["content-type"] == "image/webp"
+    image = poster_of(films, key)
+    assert (image.format, image.size) == ("WEBP", (320, 320))
+    red, green, blue = image.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+    assert max(red, green, blue) < 50  # of 20 … 213
+
+
+def test_of_a_film_no_more_is_decoded_than_its_beginning_and_the_process_stays(
+    films: StatusPages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from include.embedding_etl.decoding.process import DecoderPool
+    from include.embedding_etl.status import previews
+
+    long = make_film(pictures=make_brightening(600, 32, 32))
+    with DecoderPool(1) as pool:
+        for _ in range(3):
+            assert previews.draw_first_frame(pool, "k", io.BytesIO(long), "video/mp4", Limits())[:4] == b"RIFF"
+        first = pool.pids()
+        previews.draw_first_frame(pool, "k", io.BytesIO(film()), "video/mp4", Limits())
+        assert pool.pids() == first != []
+
+
+def test_a_film_that_cannot_be_decoded_has_a_plain_poster_and_no_error(
+    films: StatusPages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert poster_of(films, "broken.mp4").size == (16, 16)
+    monkeypatch.setattr("include.embedding_etl.status.previews.MAX_POSTER_BYTES", 100)
+    assert poster_of(films, "film.mp4").size == (16, 16)  # too much to read for an ornament
+    films.project.put("film.mkv", b"another version")
+    assert poster_of(films, "film.mkv").size == (16, 16)
+
+
+@pytest.mark.parametrize(("key", "status"), [("s.wav", 415), ("a.txt", 415), ("unknown", 404), ("../ledger.db", 404)])
+def test_nothing_but_a_film_has_a_poster(films: StatusPages, key: str, status: int) -> None:
+    path = f"/preview/{films.project.name}/poster"
+    assert films("viewer").get(path, params={"key": key}).status_code == status
+    assert films("").get(path, params={"key": key}).status_code == 401

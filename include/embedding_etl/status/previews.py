@@ -5,11 +5,16 @@ Nothing else: an SVG or HTML file of somebody's bucket, served from here, could 
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from include.embedding_etl.decoding.process import DecoderPool
-from include.embedding_etl.errors import PoisonObject
+from include.embedding_etl.errors import EmbeddingEtlError, PoisonObject
 from include.embedding_etl.media_types import modality
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.status.access import Denied
@@ -20,6 +25,7 @@ from include.embedding_etl.types import ChunkSettings, Limits, ListedObject, Mod
 EDGE_PX = 320
 MAX_PICTURE_BYTES = 64 << 20
 MAX_MEDIA_BYTES = 256 << 20
+MAX_POSTER_BYTES = 64 << 20  # a decoder needs all of a film, wherever its index is
 MEDIA_TYPES = frozenset(
     {
         "audio/aac",
@@ -38,6 +44,8 @@ MEDIA_TYPES = frozenset(
     }
 )
 _PICTURE = ModelInput(("image",), image_size=EDGE_PX)
+_SPAN_MS = 200
+_FILM = ModelInput(("video",), frames=1, frame_size=EDGE_PX)
 _READ_BYTES = 1 << 20
 
 
@@ -64,17 +72,42 @@ def draw(decoders: DecoderPool, key: str, body: BinaryIO, media_type: str, limit
     Raises:
         PoisonObject: it cannot be decoded within the limits.
     """
-    from PIL import Image
+    (chunk,) = decoders.decode(key, body, media_type, _PICTURE, ChunkSettings(), _stricter(limits))
+    assert chunk.pixels is not None  # noqa: S101 - what the picture extractor yields
+    return _as_webp(chunk.pixels)
 
-    strict = replace(
+
+def draw_first_frame(decoders: DecoderPool, key: str, body: BinaryIO, media_type: str, limits: Limits) -> bytes:
+    """How a film begins, decoded and drawn as a picture is: the middle square.
+
+    Raises:
+        PoisonObject: it cannot be decoded within the limits.
+    """
+    # After one short span it is enough: the second is refused, and the process is free for the next film.
+    enough = replace(_stricter(limits), max_chunks=1)
+    chunks = decoders.decode(key, body, media_type, _FILM, ChunkSettings(span_ms=_SPAN_MS), enough)
+    first = next(chunks)
+    with suppress(PoisonObject):
+        for _ in chunks:
+            pass
+    assert first.frames is not None  # noqa: S101 - what the film extractor yields
+    return _as_webp(first.frames[0])
+
+
+def _stricter(limits: Limits) -> Limits:
+    """Somebody waits for it."""
+    return replace(
         limits,
         max_pixels=min(limits.max_pixels, 50_000_000),
         decode_timeout_s=min(limits.decode_timeout_s, 20.0),
         decode_memory_bytes=min(limits.decode_memory_bytes, 1 << 30),
     )
-    (chunk,) = decoders.decode(key, body, media_type, _PICTURE, ChunkSettings(), strict)
-    assert chunk.pixels is not None  # noqa: S101 - what the picture extractor yields
-    image = Image.fromarray(chunk.pixels)
+
+
+def _as_webp(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
     image.thumbnail((EDGE_PX, EDGE_PX))
     drawn = io.BytesIO()
     image.save(drawn, "WEBP", quality=80)
@@ -93,6 +126,26 @@ def thumbnail(runtime: Runtime, decoders: DecoderPool, record: ObjectRecord) -> 
             return draw(decoders, record.key, fetched.body, record.media_type, runtime.pipeline.limits)
     except PoisonObject as error:
         raise Denied(422, f"There is no preview: {error.message}") from error
+
+
+def poster(runtime: Runtime, decoders: DecoderPool, record: ObjectRecord) -> bytes:
+    """What a player shows before it plays: the film's first picture, or plain grey where that cannot be had.
+
+    Plain grey rather than an error: a poster is an ornament, and browsers complain aloud about one that fails.
+    """
+    if record.size_bytes > MAX_POSTER_BYTES:
+        return no_poster()
+    try:
+        with runtime.source.fetch(record.listed()) as fetched:
+            return draw_first_frame(decoders, record.key, fetched.body, record.media_type, runtime.pipeline.limits)
+    except EmbeddingEtlError:
+        return no_poster()
+
+
+@lru_cache(maxsize=1)
+def no_poster() -> bytes:
+    """Plain grey."""
+    return _as_webp(np.full((16, 16, 3), 128, np.uint8))
 
 
 def open_media(runtime: Runtime, record: ObjectRecord, range_header: str) -> tuple[Stretch, Iterator[bytes]]:

@@ -5,8 +5,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from include.embedding_etl.media_types import modality
+from include.embedding_etl.status.access import Denied
 from include.embedding_etl.status.decoders import decoders
-from include.embedding_etl.status.previews import find_previewable, open_media, thumbnail
+from include.embedding_etl.status.previews import find_previewable, open_media, poster, thumbnail
 from include.embedding_etl.status.site import site_of
 
 HEADERS = {
@@ -17,6 +18,17 @@ HEADERS = {
 }
 
 router = APIRouter()
+
+
+@router.get("/preview/{pipeline}/poster")
+def film_poster(request: Request, pipeline: str, key: str) -> Response:
+    """What a player shows of a film before it plays."""
+    site = site_of(request)
+    with site.opened(site.pipeline(pipeline)) as runtime:
+        record = find_previewable(runtime, key)
+        if modality(record.media_type) != "video":
+            raise Denied(415, f"{record.media_type} is no film.")
+        return Response(poster(runtime, decoders(), record), media_type="image/webp", headers=HEADERS)
 
 
 @router.get("/preview/{pipeline}")
