@@ -1,17 +1,20 @@
 """The Search page over a real pipeline: a lane of texts, and one of pictures that sentences find too."""
 
+import gc
 import io
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.uploads import MAX_BYTES
+from tests.fixtures_media import make_film, make_tone, make_wav
 from tests.fixtures_milvus import free_port
 from tests.fixtures_models import SmallModels
 from tests.fixtures_pipeline import Project
@@ -47,6 +50,28 @@ def seeing(project: Project, small_models: SmallModels) -> StatusPages:
     project.put("red.txt", "a red kite over the sea")
     for colour in ("red", "green", "blue"):
         project.put(f"{colour}.png", picture(colour))
+    project.run()
+    return StatusPages(project)
+
+
+TONES = {f"tone-{hertz}.wav": make_wav(make_tone(1.0, frequency_hz=hertz)) for hertz in (220, 880, 3520)}
+FILMS = {
+    f"{name}.mp4": make_film(pictures=[np.full((48, 48, 3), colour, np.uint8)] * 10, sound=make_tone(1.0, 48_000))
+    for name, colour in {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}.items()
+}
+
+
+@pytest.fixture
+def hearing(project: Project, small_models: SmallModels) -> StatusPages:
+    """With a lane of sounds and one of films; both models are real architectures at a small size."""
+    file = project.root / "pipelines" / f"{project.name}.yaml"
+    document = yaml.safe_load(file.read_text())
+    for lane, kind in {"audio": "whisper", "video": "perceiver"}.items():
+        model = {"kind": kind, "id": str(small_models.path(kind)), "weights": "path", "precision": "fp32"}
+        document["lanes"][lane] = {"accepts": [f"{lane}/*"], "model": model, "index": {"type": "FLAT", "params": {}}}
+    file.write_text(yaml.safe_dump(document))
+    for key, body in {**TONES, **FILMS}.items():
+        project.put(key, body)
     project.run()
     return StatusPages(project)
 
@@ -102,6 +127,32 @@ def test_a_picture_finds_itself_with_a_preview_to_see(seeing: StatusPages) -> No
     assert client.get(source.group(1).replace("&amp;", "&")).headers["content-type"] == "image/webp"
 
 
+@pytest.mark.parametrize(
+    ("key", "lane", "player"),
+    [("tone-880.wav", "audio", "audio controls"), ("green.mp4", "video", 'video class="thumb" controls')],
+)
+def test_a_sound_finds_a_sound_and_a_film_a_film_each_with_a_player_at_its_place(
+    hearing: StatusPages, key: str, lane: str, player: str
+) -> None:
+    client, body = hearing("viewer"), {**TONES, **FILMS}[key]
+    answer = upload(client, "query" + Path(key).suffix, body, pipeline=hearing.project.name)  # no lane is chosen
+    assert answer.status_code == 200
+    assert f"Found in lane {lane}" in answer.text
+    assert found_keys(answer.text)[0] == key
+    assert sorted(found_keys(answer.text)) == sorted(TONES if lane == "audio" else FILMS)
+    assert re.search(r"Score 1\.0000|Score 0\.999\d", answer.text)
+    source = re.search(rf'<{player} [^>]*src="([^"#]+)#t=0\.0,1\.0"', answer.text)
+    assert source
+    played = client.get(source.group(1).replace("&amp;", "&"), headers={"range": "bytes=0-99"})
+    assert (played.status_code, played.content) == (206, body[:100])
+
+
+def test_a_sound_is_no_query_for_films(hearing: StatusPages) -> None:
+    answer = upload(hearing("viewer"), "q.wav", TONES["tone-220.wav"], pipeline=hearing.project.name, lane="video")
+    assert "not by audio" in answer.text
+    assert found_keys(answer.text) == []
+
+
 def test_a_lane_that_does_not_read_the_upload_says_so(seeing: StatusPages) -> None:
     answer = upload(seeing("viewer"), "query.png", picture("green"), pipeline=seeing.project.name, lane="text")
     assert "is searched by text, not by image" in answer.text
@@ -149,6 +200,16 @@ def test_an_upload_beyond_the_limit_is_not_read(pages: StatusPages) -> None:
     headers = {"x-csrf-token": client.token(), "content-type": "multipart/form-data; boundary=x"}
     chunked = client.post("/search/file", content=iter([b"--x\r\n"] * 3), headers=headers)  # says no length
     assert "too large" in chunked.text
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+def test_an_upload_leaves_no_file_open_whatever_comes_of_it(pages: StatusPages) -> None:
+    client = pages("viewer")
+    assert client.post("/search/file", files={"file": ("q.png", picture("red"))}).status_code == 403
+    upload(client, "q.png", picture("red"), pipeline="nosuch")
+    upload(client, "q.png", picture("red"), pipeline=pages.project.name, top="many")
+    upload(client, "x" * 300 + ".png", b"\0" * (2 << 20), pipeline=pages.project.name)  # more than memory takes
+    gc.collect()
 
 
 def test_an_upload_needs_the_token_and_a_login_but_no_right_to_change(pages: StatusPages) -> None:

@@ -62,6 +62,7 @@ class Guard(BaseHTTPMiddleware):
             if int(request.headers.get("content-length") or MAX_FORM_BYTES + 1) > MAX_FORM_BYTES:
                 raise Denied(413, "This form is too large.")
             await request.body()  # kept, so that the page can read the form again
-            token = str((await request.form()).get(CSRF_FIELD, ""))
+            async with request.form() as form:  # files of it are closed, whatever comes of the request
+                token = str(form.get(CSRF_FIELD, ""))
         if not hmac.compare_digest(token, request.state.csrf_token):
             raise Denied(403, "This page is too old to change anything: load it again.")
