@@ -28,6 +28,7 @@ PAGES = (
     "/map",
     "/failures",
     "/objects?pipeline=bench&prefix=folder-050",
+    "/objects?pipeline=bench&run=ingest__bench/run-1&after=folder-050/object-050042.txt",
     "/objects/bench?key=folder-050/object-050042.txt",
     "/search",
 )

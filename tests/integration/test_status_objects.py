@@ -2,16 +2,19 @@
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from include.embedding_etl.decoding.process import DecoderPool
 from include.embedding_etl.ledger.records import Letter
 from include.embedding_etl.status.access import Denied
 from include.embedding_etl.status.patience import connect_for_a_page
-from include.embedding_etl.status.previews import Stretch, parse_range
-from include.embedding_etl.types import Entry, Limits, ObjectRecord
+from include.embedding_etl.status.previews import Stretch, draw_first_frame, parse_range
+from include.embedding_etl.types import Chunk, Entry, Limits, ObjectRecord
 from include.embedding_etl.vectorstore.schema import row_id
 from tests.fixtures_media import make_brightening, make_film
 from tests.fixtures_milvus import free_port
@@ -428,19 +431,22 @@ def test_a_film_shows_its_first_picture_before_it_plays(films: StatusPages, key:
     assert max(red, green, blue) < 50  # of 20 … 213
 
 
-def test_of_a_film_no_more_is_decoded_than_its_beginning_and_the_process_stays(
-    films: StatusPages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from include.embedding_etl.decoding.process import DecoderPool
-    from include.embedding_etl.status import previews
+def test_of_a_film_no_more_is_decoded_than_its_beginning_and_the_process_stays() -> None:
+    chunks: list[Chunk] = []
 
-    long = make_film(pictures=make_brightening(600, 32, 32))
-    with DecoderPool(1) as pool:
-        for _ in range(3):
-            assert previews.draw_first_frame(pool, "k", io.BytesIO(long), "video/mp4", Limits())[:4] == b"RIFF"
+    class Counting(DecoderPool):
+        def decode(self, *job: Any) -> Iterator[Chunk]:
+            for chunk in super().decode(*job):
+                chunks.append(chunk)
+                yield chunk
+
+    with Counting(1) as pool:
+        draw_first_frame(pool, "k", io.BytesIO(film()), "video/mp4", Limits())
         first = pool.pids()
-        previews.draw_first_frame(pool, "k", io.BytesIO(film()), "video/mp4", Limits())
+        long = make_film(pictures=make_brightening(300, 32, 32))
+        assert draw_first_frame(pool, "k", io.BytesIO(long), "video/mp4", Limits())[:4] == b"RIFF"
         assert pool.pids() == first != []
+    assert len(chunks) == 2
 
 
 def test_a_film_that_cannot_be_decoded_has_a_plain_poster_and_no_error(

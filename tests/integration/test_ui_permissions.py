@@ -25,6 +25,9 @@ PREFIX = "/embedding-etl"
 PASSWORDS = {"boss": "a password of the boss", "reader": "a password of the reader"}
 # A file to search with is uploaded, a link to an object is made: nothing is changed.
 READING = {"/search/file", "/objects/demo/download"}
+# What all forms together ask for, so that none of them is refused for being incomplete.
+FORM = {"pipeline": "demo", "lane": "text", "ids": "1", "reason": "none", "rebuild": "index", "earlier": "demo_text_1"}
+FORM |= {"min_recall": "0.9", "sample": "10", "grace_hours": "1"}
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -132,8 +135,7 @@ def test_pain_33_a_viewer_may_look_and_change_nothing(server: Server, method: st
         assert answer.status_code == 403  # without a token of the page; and with one:
         token = re.search(r'"X-CSRF-Token": "(\w+)"', server.ask("reader", "GET", "/overview").text)
         assert token
-        form = {"csrf_token": token.group(1), "pipeline": "demo", "lane": "text", "ids": "1", "reason": "none"}
-        refused = server.ask("reader", method, path, data=form)
+        refused = server.ask("reader", method, path, data={"csrf_token": token.group(1), **FORM})
         assert (refused.status_code == 403) is (path not in READING)
 
 
