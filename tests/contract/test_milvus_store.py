@@ -71,7 +71,7 @@ def test_pain_31_a_dead_server_is_a_transient_error_in_bounded_time() -> None:
     with pytest.raises(TransientError, match=r"127\.0\.0\.1:\d+: count|describe") as raised:
         store.upsert(fresh_name(), [row(1)])
     assert type(raised.value) is TransientError
-    assert 1.0 < time.monotonic() - started_s < 5.0  # it did try again, and it did stop
+    assert 1.0 < time.monotonic() - started_s < 30.0  # it did try again, and it did stop
 
 
 def test_pain_31_a_server_that_dies_under_a_connection_is_a_transient_error(
@@ -87,7 +87,7 @@ def test_pain_31_a_server_that_dies_under_a_connection_is_a_transient_error(
     for call in (lambda: store.upsert(created.name, [row(1)]), lambda: store.count(created.name)):
         with pytest.raises(TransientError):
             call()
-    assert time.monotonic() - started_s < 10.0
+    assert time.monotonic() - started_s < 60.0
     store.close()
 
 
@@ -159,7 +159,7 @@ def test_a_server_that_hangs_is_a_transient_error_in_bounded_time(proxy: GrpcPro
     started_s = time.monotonic()
     with pytest.raises(TransientError, match="DEADLINE_EXCEEDED"):
         store.upsert(name, [row(1)])
-    assert time.monotonic() - started_s < 4.0
+    assert time.monotonic() - started_s < 18.0  # ten replies of two seconds: it did not wait for all
     assert proxy.calls("Upsert") >= 2
     store.close()
 
@@ -182,14 +182,14 @@ def test_a_call_that_failed_for_the_moment_is_tried_again(
 @pytest.mark.parametrize(
     ("code", "retriable"), [(2, False), (8, False), (9, False), (503, True)], ids=["down", "rate", "quota", "flagged"]
 )
-def test_a_code_that_says_later_is_tried_again(
-    proxy: GrpcProxy, store: MilvusStore, name: str, code: int, retriable: bool
-) -> None:
+def test_a_code_that_says_later_is_tried_again(proxy: GrpcProxy, name: str, code: int, retriable: bool) -> None:
     proxy.spoil("Upsert", _answering(code, "try later", retriable))
+    store = MilvusStore(proxy.uri, retry=replace(PATIENT, quota_wait_s=3.0 if code == 9 else 29.0))
     started_s = time.monotonic()
     store.upsert(name, [row(1)])
     assert proxy.calls("Upsert") == 2
-    assert (time.monotonic() - started_s >= QUICK.quota_wait_s) == (code == 9)
+    assert (3.0 if code == 9 else 0.0) <= time.monotonic() - started_s < 29.0
+    store.close()
 
 
 @pytest.mark.parametrize("code", [1, 6, 1100, 65535])
@@ -412,7 +412,7 @@ def test_an_index_that_is_not_built_in_time_is_a_transient_error(proxy: GrpcProx
         reply.index_descriptions[0].pending_index_rows = 3
 
     proxy.spoil("DescribeIndex", *[rewritten(milvus_pb2.DescribeIndexResponse, change)] * 100)
-    store = MilvusStore(proxy.uri, timeout_s=0.1, retry=QUICK)
+    store = MilvusStore(proxy.uri, timeout_s=0.3, retry=QUICK)
     with pytest.raises(TransientError, match="3 of 0 rows are not in the index yet"):
         store.load_index(name)
     assert proxy.calls("ReleaseCollection") == 0

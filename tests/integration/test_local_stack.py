@@ -132,7 +132,7 @@ def test_down_leaves_no_process_and_no_port_taken(used):
     pids = left_running(configuration)
     begun = time.monotonic()
     assert set(stop_stack(configuration)) >= set(pids)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 120
     assert left_running(configuration) == []
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
     assert all(is_free(port.number) for component in components(configuration) for port in component.ports)

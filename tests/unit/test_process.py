@@ -58,7 +58,7 @@ def test_what_ignores_sigterm_is_killed_after_its_time(stack_paths, component):
     begun = time.monotonic()
     stop(stack_paths, {"sleeper": 0.5})
     assert marked_processes(stack_paths) == []
-    assert 0.4 < time.monotonic() - begun < 5
+    assert 0.4 < time.monotonic() - begun < 30
 
 
 def test_children_of_a_killed_parent_are_found(stack_paths, component):

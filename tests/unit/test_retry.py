@@ -34,7 +34,7 @@ def test_when_the_window_is_spent_the_last_reason_is_told() -> None:
     with pytest.raises(TransientError, match=r"upsert: later \(tried \d+ times in 0 s\)") as raised:
         with_retries(POLICY, attempt)  # type: ignore[arg-type]
     assert type(raised.value) is TransientError
-    assert time.monotonic() - started_s < 1.0
+    assert time.monotonic() - started_s < 30.0
     assert len(tried) > 3
 
 
