@@ -1,6 +1,7 @@
 """The status app: pages over the ledger and Milvus. Mounted into Airflow by plugins/, or served alone by `etl ui`."""
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
@@ -28,6 +29,7 @@ def create_app(site: Site, secret: str) -> FastAPI:
         app.include_router(router)
     app.add_exception_handler(Denied, _denied)
     app.add_exception_handler(EmbeddingEtlError, _failed)
+    app.add_exception_handler(RequestValidationError, _misread)
     app.add_api_route("/", lambda request: RedirectResponse(f"{request.scope.get('root_path', '')}/overview"))
     return app
 
@@ -48,3 +50,10 @@ def _failed(request: Request, error: Exception) -> Response:
     return render(
         request, "problem.html", 503, title="Something does not answer, or is not set right", message=str(error)
     )
+
+
+def _misread(request: Request, error: Exception) -> Response:
+    """An address or a form that names something which is not there, or in the wrong form."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    wrong = "; ".join(f"{detail['loc'][-1]}: {detail['msg']}" for detail in error.errors())
+    return render(request, "problem.html", 422, title="This address or form is not right", message=wrong)

@@ -59,10 +59,11 @@ class Guard(BaseHTTPMiddleware):
         token = request.headers.get(CSRF_HEADER)
         if token is None:
             # Small forms only. Uploads are sent by htmx, which sets the header.
-            if int(request.headers.get("content-length") or MAX_FORM_BYTES + 1) > MAX_FORM_BYTES:
+            length = request.headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > MAX_FORM_BYTES:
                 raise Denied(413, "This form is too large.")
             await request.body()  # kept, so that the page can read the form again
             async with request.form() as form:  # files of it are closed, whatever comes of the request
                 token = str(form.get(CSRF_FIELD, ""))
-        if not hmac.compare_digest(token, request.state.csrf_token):
+        if not hmac.compare_digest(token.encode(), request.state.csrf_token.encode()):
             raise Denied(403, "This page is too old to change anything: load it again.")
