@@ -22,6 +22,12 @@ from tests.fixtures_stack import stack_environment
 
 PREFIX = "/embedding-etl"
 DAGS = ("reindex", "rollback", "replay_dead_letters")
+TIMEOUT_MS = 120_000  # the machine may be slow, and a first search loads its model
+SETTLED = """() => {
+    const waiting = document.querySelectorAll(".htmx-request, .htmx-swapping, .htmx-settling").length;
+    const map = document.querySelector("#map .map-state");
+    return document.readyState === "complete" && !waiting && !map?.textContent.startsWith("Reading");
+}"""
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")  # a directory, such as docs/ui
 
 
@@ -101,13 +107,20 @@ def open_page(browser: Browser, demo: StackConfiguration, session: Path) -> Iter
         page = context.new_page()
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_default_timeout(TIMEOUT_MS)
         page.goto(f"{demo.demo['ETL_AIRFLOW_URL']}{PREFIX}{path}", wait_until="networkidle")
+        settle(page)
         return page
 
     yield open_it
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def settle(page: Page) -> None:
+    """Wait until the parts that a page loads itself are there: htmx's fragments, the points of the map."""
+    page.wait_for_function(SETTLED)
 
 
 @contextmanager

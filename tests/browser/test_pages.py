@@ -15,9 +15,9 @@ PAGES = {
     "failures": "/failures",
     "objects": "/objects",
     "object": "/objects/demo?key=drawings/yellow%20moon.webp",
-    "search": "/search?pipeline=demo&lane=multimodal&text=a+large+yellow+moon",
+    "search": "/search?pipeline=demo&lane=multimodal&q=a+large+yellow+moon&filter=media_type%3Dimage%2Fwebp",
     "collections": "/collections",
-    "map": "/map?pipeline=demo&lane=multimodal",
+    "map": "/map?lane=demo/multimodal",
 }
 
 
