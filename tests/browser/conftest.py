@@ -2,14 +2,18 @@
 
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from botocore.config import Config
+from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
 from rich.console import Console
 
 from include.embedding_etl.settings import PROJECT_ROOT
@@ -23,6 +27,7 @@ from tests.fixtures_stack import stack_environment
 PREFIX = "/embedding-etl"
 DAGS = ("reindex", "rollback", "replay_dead_letters")
 TIMEOUT_MS = 120_000  # the machine may be slow, and a first search loads its model
+RUN_MS = 600_000
 SETTLED = """() => {
     const waiting = document.querySelectorAll(".htmx-request, .htmx-swapping, .htmx-settling").length;
     const map = document.querySelector("#map .map-state");
@@ -36,7 +41,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackConfiguratio
     """A green demo of this test's own; its DAGs may run."""
     directory = tmp_path_factory.mktemp("browser")
     pipelines = directory / "pipelines"
-    shutil.copytree(PROJECT_ROOT / "include" / "pipelines", pipelines)
+    pipelines.mkdir()
+    shutil.copy(PROJECT_ROOT / "include" / "pipelines" / "demo.yaml", pipelines)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ETL_PIPELINES_DIR", str(pipelines))
         configuration = configure({**stack_environment(directory), DAGS_DIR_VARIABLE: str(PROJECT_ROOT / "dags")})
@@ -47,6 +53,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackConfiguratio
             assert green
             with AirflowClient(configuration) as client:
                 for dag_id in DAGS:
+                    client.wait_for_dag(dag_id, 0, 120)
                     client.unpause(dag_id)
             yield configuration
         finally:
@@ -57,6 +64,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackConfiguratio
 def airflow(demo: StackConfiguration) -> Iterator[AirflowClient]:
     with AirflowClient(demo) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def bucket(demo: StackConfiguration) -> Any:
+    """The demo's source."""
+    session = boto3.Session(demo.demo["AWS_ACCESS_KEY_ID"], demo.demo["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
+    proxyless = Config(s3={"addressing_style": "path"}, proxies={})
+    store = session.resource("s3", endpoint_url=demo.demo["ETL_S3_ENDPOINT"], config=proxyless)
+    return store.Bucket(demo.demo["ETL_BUCKET"])
 
 
 @pytest.fixture(scope="session")
@@ -76,13 +92,7 @@ def browser() -> Iterator[Browser]:
 def session(browser: Browser, demo: StackConfiguration, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cookies of somebody who has logged in by Airflow's own form."""
     context = browser.new_context()
-    page = context.new_page()
-    page.goto(demo.demo["ETL_AIRFLOW_URL"])
-    page.get_by_label("Username").fill(demo.demo["ETL_AIRFLOW_USER"])
-    page.get_by_label("Password").fill(demo.demo["ETL_AIRFLOW_PASSWORD"])
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")
-    page.get_by_text("Dags").first.wait_for()
+    log_in(context.new_page(), demo)
     path = tmp_path_factory.mktemp("session") / "cookies.json"
     context.storage_state(path=path)
     context.close()
@@ -90,12 +100,17 @@ def session(browser: Browser, demo: StackConfiguration, tmp_path_factory: pytest
 
 
 @pytest.fixture
-def open_page(browser: Browser, demo: StackConfiguration, session: Path) -> Iterator[Callable[..., Page]]:
-    """Opens a page of the app; whatever the browser complains about fails the test."""
-    contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+def complaints() -> list[str]:
+    """What browsers have complained about in this test: errors of scripts, refused requests, breaches of the policy."""
+    return []
 
-    def open_it(path: str, theme: str = "light", width: int = 1400, bypass_csp: bool = False) -> Page:
+
+@pytest.fixture
+def new_page(browser: Browser, session: Path, complaints: list[str]) -> Iterator[Callable[..., Page]]:
+    """An empty page of somebody who is logged in; whatever the browser complains about fails the test."""
+    contexts: list[BrowserContext] = []
+
+    def make(theme: str = "light", width: int = 1400, bypass_csp: bool = False) -> Page:
         context = browser.new_context(
             storage_state=session,
             viewport={"width": width, "height": 1000},
@@ -103,19 +118,65 @@ def open_page(browser: Browser, demo: StackConfiguration, session: Path) -> Iter
             bypass_csp=bypass_csp,
         )
         contexts.append(context)
+        context.set_default_timeout(TIMEOUT_MS)
         context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
         page = context.new_page()
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.set_default_timeout(TIMEOUT_MS)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def open_page(demo: StackConfiguration, new_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Opens a page of the app by itself, not in Airflow's frame."""
+
+    def open_it(path: str, **look: Any) -> Page:
+        page = new_page(**look)
         page.goto(f"{demo.demo['ETL_AIRFLOW_URL']}{PREFIX}{path}", wait_until="networkidle")
         settle(page)
         return page
 
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_it
+
+
+@pytest.fixture
+def in_airflow(demo: StackConfiguration, new_page: Callable[..., Page]) -> Callable[[str], tuple[Page, FrameLocator]]:
+    """Opens the pages as people do: by Airflow's navigation, then by their own."""
+
+    def open_it(name: str) -> tuple[Page, FrameLocator]:
+        page = new_page()
+        page.goto(demo.demo["ETL_AIRFLOW_URL"])
+        page.get_by_role("link", name="Embedding ETL").click()
+        frame = page.frame_locator("iframe")
+        frame.get_by_role("heading", name="Overview", level=1).wait_for()
+        frame.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+        frame.get_by_role("heading", name=name, level=1).wait_for()
+        return page, frame
+
+    return open_it
+
+
+def log_in(page: Page, demo: StackConfiguration) -> None:
+    """By Airflow's form."""
+    page.set_default_timeout(TIMEOUT_MS)
+    page.goto(demo.demo["ETL_AIRFLOW_URL"])
+    page.get_by_label("Username").fill(demo.demo["ETL_AIRFLOW_USER"])
+    page.get_by_label("Password").fill(demo.demo["ETL_AIRFLOW_PASSWORD"])
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Dags", exact=True).wait_for()
+
+
+def see_run_end(page: Page, state: str = "Success") -> None:
+    """On Airflow's page of a run: watch it until it has ended."""
+    page.wait_for_url("**/dags/*/runs/*")
+    badge = page.get_by_test_id("state-badge").first
+    expect(badge).to_have_text(re.compile("Success|Failed"), timeout=RUN_MS)
+    expect(badge).to_have_text(state)
 
 
 def settle(page: Page) -> None:

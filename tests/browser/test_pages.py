@@ -24,7 +24,7 @@ PAGES = {
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_in_both_themes(open_page: Callable[..., Page], name: str, theme: str) -> None:
-    page = open_page(PAGES[name], theme)
+    page = open_page(PAGES[name], theme=theme)
     with pictured(page, f"{name}-{theme}"):
         assert page.locator("h1").inner_text()
         assert page.locator("html").get_attribute("data-theme") == theme
@@ -41,7 +41,7 @@ def test_no_page_is_wider_than_a_telephone(open_page: Callable[..., Page], name:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_no_serious_violation(open_page: Callable[..., Page], name: str, theme: str) -> None:
-    page = open_page(PAGES[name], theme, bypass_csp=True)
+    page = open_page(PAGES[name], theme=theme, bypass_csp=True)
     page.evaluate(AXE)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     serious = [
@@ -50,14 +50,3 @@ def test_axe_finds_no_serious_violation(open_page: Callable[..., Page], name: st
         if each["impact"] in ("serious", "critical")
     ]
     assert serious == []
-
-
-def test_airflow_shows_the_pages_in_its_navigation(open_page: Callable[..., Page]) -> None:
-    page = open_page("/overview")
-    page.goto(page.url.split("/embedding-etl")[0] + "/plugin/embedding-etl", wait_until="networkidle")
-    frame = page.frame_locator("iframe")
-    frame.locator("h1").wait_for()
-    assert frame.locator("h1").inner_text() == "Overview"
-    with pictured(page, "in-airflow"):
-        frame.get_by_role("link", name="Failures").click()
-        frame.get_by_role("heading", name="Failures", level=1).wait_for()
