@@ -28,6 +28,7 @@ PREFIX = "/embedding-etl"
 DAGS = ("reindex", "rollback", "replay_dead_letters")
 TIMEOUT_MS = 120_000  # the machine may be slow, and a first search loads its model
 RUN_MS = 600_000
+expect.set_options(timeout=TIMEOUT_MS)
 SETTLED = """() => {
     const waiting = document.querySelectorAll(".htmx-request, .htmx-swapping, .htmx-settling").length;
     const map = document.querySelector("#map .map-state");
@@ -174,7 +175,8 @@ def log_in(page: Page, demo: StackConfiguration) -> None:
 def see_run_end(page: Page, state: str = "Success") -> None:
     """On Airflow's page of a run: watch it until it has ended."""
     page.wait_for_url("**/dags/*/runs/*")
-    badge = page.get_by_test_id("state-badge").first
+    # The first with words is that of the run: its tasks come below, and what leads here has signs without words.
+    badge = page.get_by_test_id("state-badge").filter(has_text=re.compile(r"\w")).first
     expect(badge).to_have_text(re.compile("Success|Failed"), timeout=RUN_MS)
     expect(badge).to_have_text(state)
 

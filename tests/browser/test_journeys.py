@@ -148,7 +148,12 @@ def live_collection(frame: FrameLocator) -> str:
 
 
 def approve(page: Page) -> None:
-    """In Airflow's page of a run: wait for its question, read it, say yes."""
-    page.get_by_role("link", name=re.compile("Required Action")).first.click(timeout=RUN_MS)
+    """From Airflow's page of a run: wait for its question, read it, say yes, go back to the run."""
+    run = page.url
+    page.get_by_text("Awaiting Input").first.wait_for(timeout=RUN_MS)
+    page.get_by_role("table").get_by_role("link", name="approve", exact=True).click()
+    page.get_by_role("link", name=re.compile("Required Action")).click()
     page.get_by_text("What is near").first.wait_for()
     page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Awaiting Input")).to_have_count(0)
+    page.goto(run)
