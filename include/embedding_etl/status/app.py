@@ -30,8 +30,12 @@ def create_app(site: Site, secret: str) -> FastAPI:
     app.add_exception_handler(Denied, _denied)
     app.add_exception_handler(EmbeddingEtlError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
-    app.add_api_route("/", lambda request: RedirectResponse(f"{request.scope.get('root_path', '')}/overview"))
+    app.add_api_route("/", _start, methods=["GET"])
     return app
+
+
+def _start(request: Request) -> Response:
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/overview")
 
 
 def _static(name: str) -> Response:
