@@ -6,14 +6,14 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
-from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, FloatRect, FrameLocator, Page, expect, sync_playwright
 from rich.console import Console
 
 from include.embedding_etl.settings import PROJECT_ROOT
@@ -34,6 +34,7 @@ SETTLED = """() => {
     const map = document.querySelector("#map .map-state");
     return document.readyState === "complete" && !waiting && !map?.textContent.startsWith("Reading");
 }"""
+MOST_HEIGHT, COLOURS = 1600, 96  # of a screenshot
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")  # a directory, such as docs/ui
 
 
@@ -186,10 +187,13 @@ def settle(page: Page) -> None:
     page.wait_for_function(SETTLED)
 
 
-@contextmanager
-def pictured(page: Page, name: str) -> Iterator[None]:
-    """Keep a screenshot where SCREENSHOTS asks for it."""
-    yield
-    if SCREENSHOTS:
-        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
+def keep_picture(page: Page, name: str) -> None:
+    """Keep a screenshot where SCREENSHOTS asks for it; few colours make it small."""
+    if not SCREENSHOTS:
+        return
+    directory = PROJECT_ROOT / SCREENSHOTS
+    directory.mkdir(parents=True, exist_ok=True)
+    size = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollHeight]")
+    clip = FloatRect(x=0, y=0, width=size[0], height=min(size[1], MOST_HEIGHT))
+    taken = Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip))).convert("RGB")
+    taken.quantize(COLOURS, dither=Image.Dither.NONE).save(directory / f"{name}.png", optimize=True)

@@ -13,7 +13,7 @@ from include.local_stack.configuration import StackConfiguration
 from include.local_stack.corpus.catalogue import corpus_objects
 from include.local_stack.corpus.files import write_query_sound
 from include.local_stack.corpus.pictures import encode_picture, photograph
-from tests.browser.conftest import RUN_MS, log_in, pictured, see_run_end
+from tests.browser.conftest import RUN_MS, keep_picture, log_in, see_run_end
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(1800)]
 InAirflow = Callable[[str], tuple[Page, FrameLocator]]
@@ -30,8 +30,8 @@ def test_the_navigation_of_airflow_opens_the_pages_in_its_own(browser: Browser, 
         frame = page.frame_locator("iframe")
         frame.get_by_role("heading", name="Overview", level=1).wait_for()
         expect(frame.get_by_text("agrees", exact=True)).to_have_count(5)
-        with pictured(page, "in-airflow"):
-            expect(page.get_by_role("link", name="Dags", exact=True)).to_be_visible()  # still around it
+        expect(page.get_by_role("link", name="Dags", exact=True)).to_be_visible()  # still around it
+        keep_picture(page, "in-airflow")
         frame.get_by_role("link", name=re.compile("ingest__demo")).first.click()
         page.wait_for_url("**/dags/ingest__demo/runs/*")  # a run opens in Airflow, not in the frame
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import pictured
+from tests.browser.conftest import keep_picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
@@ -25,17 +25,17 @@ PAGES = {
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_in_both_themes(open_page: Callable[..., Page], name: str, theme: str) -> None:
     page = open_page(PAGES[name], theme=theme)
-    with pictured(page, f"{name}-{theme}"):
-        assert page.locator("h1").inner_text()
-        assert page.locator("html").get_attribute("data-theme") == theme
-        assert page.locator("[role=alert]").count() == 0
+    keep_picture(page, f"{name}-{theme}")
+    assert page.locator("h1").inner_text()
+    assert page.locator("html").get_attribute("data-theme") == theme
+    assert page.locator("[role=alert]").count() == 0
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_is_wider_than_a_telephone(open_page: Callable[..., Page], name: str) -> None:
     page = open_page(PAGES[name], width=390)
-    with pictured(page, f"{name}-narrow"):
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    keep_picture(page, f"{name}-narrow")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
