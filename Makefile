@@ -51,8 +51,12 @@ test-milvus-server: install-dev $(MILVUS_VENV)/.installed ## the Milvus suites a
 	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m milvus_server $(PYTEST_ARGS)
 
 test-browser: install-dev ## the pages in a real browser over a whole demo; SCREENSHOTS=docs/ui keeps pictures
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { echo "Installing Chromium (Debian package chromium)"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get install -y -qq chromium >/dev/null; }
-	SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  echo "Installing Chromium (Debian package chromium)"; \
+	  apt="$$(test "$$(id -u)" = 0 || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq"; \
+	  $$apt install -y chromium >/dev/null 2>&1 || { $$apt update && $$apt install -y chromium >/dev/null; } || \
+	  { echo "Chromium could not be installed: install Debian's package chromium yourself"; exit 1; }; }
+	SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
 clean: ## stop the stack, then delete .venv and .local with all data and passwords
 	@if [ -x $(BIN)/python ]; then $(STACK) down; fi

@@ -34,7 +34,7 @@ SETTLED = """() => {
     const map = document.querySelector("#map .map-state");
     return document.readyState === "complete" && !waiting && !map?.textContent.startsWith("Reading");
 }"""
-MOST_HEIGHT, COLOURS = 1600, 96  # of a screenshot
+MOST_HEIGHT, COLOURS = 1600, 256  # of a screenshot
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")  # a directory, such as docs/ui
 
 
@@ -196,4 +196,4 @@ def keep_picture(page: Page, name: str) -> None:
     size = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollHeight]")
     clip = FloatRect(x=0, y=0, width=size[0], height=min(size[1], MOST_HEIGHT))
     taken = Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip))).convert("RGB")
-    taken.quantize(COLOURS, dither=Image.Dither.NONE).save(directory / f"{name}.png", optimize=True)
+    taken.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE).save(directory / f"{name}.png", optimize=True)

@@ -42,7 +42,7 @@ const draw = (found) => {
   const axis = () => ({ grid: {}, ticks: { display: false } });
   const chart = new Chart(place.querySelector("canvas"), {
     type: "scatter",
-    data: { datasets: groups.map(({ name, points }, group) => ({ label: name, data: points, pointStyle: SIGNS[group][0], radius: 4, hoverRadius: 7 })) },
+    data: { datasets: groups.map(({ name, points }, group) => ({ label: name, data: points, pointStyle: SIGNS[group][0], radius: 5, borderWidth: 2, hoverRadius: 8, hoverBorderWidth: 3 })) },
     options: {
       animation: false,
       maintainAspectRatio: false,
