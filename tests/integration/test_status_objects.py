@@ -136,7 +136,7 @@ def test_rows_come_page_by_page_until_the_last(pages: StatusPages) -> None:
     client, path, ids = pages("viewer"), f"/objects/{pages.project.name}/chunks?key=a/long.txt&lane=text", list[str]()
     while path:
         fragment = client.get(path).text
-        ids += re.findall(r'<td class="key">(\w{32})</td>', fragment)
+        ids += re.findall(r'<td class="key whole">(\w{32})</td>', fragment)
         found = re.search(r'<a href="([^"]+)"[^>]*>Later rows</a>', fragment)
         path = found.group(1).replace("&amp;", "&") if found else ""
     assert len(ids) > 20
