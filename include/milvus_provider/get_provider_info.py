@@ -42,7 +42,7 @@ def get_provider_info() -> dict[str, Any]:
                     "relabeling": {"host": "URI or host", "login": "User", "schema": "Database"},
                     "placeholders": {
                         "host": "http://milvus:19530",
-                        "port": "19530, or in the URI",
+                        "port": "19530; Test wants it even if the URI has it",
                         "login": "root; empty with a token",
                         "password": "password, or an API key if there is no user",
                         "schema": "default",

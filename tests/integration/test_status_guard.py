@@ -44,9 +44,7 @@ def test_a_form_that_is_too_large_or_of_no_known_size_is_refused_unread(status_p
     assert client.post(CHANGE, content=iter([b"csrf_token=", b"x"])).status_code == 413
 
 
-@pytest.mark.parametrize(
-    "path", ["/search?top=many", "/search?q=x&top=1000", "/objects/{name}"]
-)
+@pytest.mark.parametrize("path", ["/search?top=many", "/search?q=x&top=1000", "/objects/{name}"])
 def test_an_address_that_is_not_right_is_a_page_that_says_so(status_pages: StatusPages, path: str) -> None:
     answer = status_pages("viewer").get(path.format(name=status_pages.project.name))
     assert answer.status_code == 422
