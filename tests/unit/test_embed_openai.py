@@ -148,6 +148,13 @@ def test_nobody_there_is_transient(endpoint: Endpoint) -> None:
         embedder.embed(text_chunks("a"))
 
 
+def test_a_password_in_the_address_is_not_told(endpoint: Endpoint) -> None:
+    embedder = load(endpoint, base_url=f"http://user:{SECRET}@127.0.0.1:1/v1?key={SECRET}")
+    with pytest.raises(TransientError, match=r"http://\*\*\*@127") as caught:
+        embedder.embed(text_chunks("a"))
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_no_permission_or_no_such_model_stops_without_showing_the_key(
     endpoint: Endpoint, status: int, monkeypatch: pytest.MonkeyPatch

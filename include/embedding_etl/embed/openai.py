@@ -10,6 +10,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from include.embedding_etl.embed.device import normalise
 from include.embedding_etl.embed.endpoint import DEFAULT_BASE_URL, read_api_key
 from include.embedding_etl.errors import ConfigError, EmbeddingEtlError, IntegrityError, PoisonObject, TransientError
+from include.embedding_etl.redaction import redact
 from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
@@ -53,7 +54,7 @@ class OpenAiEmbedder:
         self.dimension = info.dimension
         self._client = client
         self._info = info
-        self._where = f"{settings.base_url or DEFAULT_BASE_URL}, model {settings.id}"
+        self._where = redact(f"{settings.base_url or DEFAULT_BASE_URL}, model {settings.id}")
         # Only models of the text-embedding-3 kind take it; others refuse, and we then stop asking.
         self._options: dict[str, Any] = {"dimensions": settings.dimension} if settings.dimension else {}
 
