@@ -90,9 +90,10 @@ def _drop(runtime: Runtime, run_id: str, name: str, now: int) -> str:
 
 def _candidates(runtime: Runtime, now: int) -> Iterator[Due]:
     begun = {
-        each.candidate: each.started_at_ms for each in reversed(runtime.ledger.reindexes.last(_name(runtime), 100))
+        each.candidate: each.started_at_ms
+        for each in reversed(runtime.ledger.reindexes.last(runtime.pipeline.name, 100))
     }
-    for record in runtime.ledger.collections.of_pipeline(_name(runtime)):
+    for record in runtime.ledger.collections.of_pipeline(runtime.pipeline.name):
         used_ms = max(record.created_at_ms, begun.get(record.name, 0))
         abandoned = record.state == "candidate" and record.drop_after_ms is None and used_ms + CANDIDATE_MS <= now
         if abandoned and not is_reindexed(runtime, record.lane):
@@ -114,7 +115,9 @@ def _set_time(runtime: Runtime, run_id: str, name: str, now: int) -> str:
 
 def _vectors(runtime: Runtime, now: int) -> Iterator[Due]:
     keep_ms = int(runtime.pipeline.retention.keep_vectors_days * DAY_MS)
-    for fingerprint in sorted({record.fingerprint for record in runtime.ledger.collections.history(_name(runtime))}):
+    for fingerprint in sorted(
+        {record.fingerprint for record in runtime.ledger.collections.history(runtime.pipeline.name)}
+    ):
         dropped = _dropped_at_ms(runtime, fingerprint)
         if dropped is not None and dropped + keep_ms <= now and _has_vectors(runtime, fingerprint):
             yield Due("vectors", fingerprint, f"vectors of {fingerprint[:8]}: no collection uses them: deleted")
@@ -148,14 +151,14 @@ def _forget_vectors(runtime: Runtime, _run_id: str, fingerprint: str, _now: int)
 def _run_files(runtime: Runtime, now: int) -> Iterator[Due]:
     old_ms = now - runtime.pipeline.retention.keep_run_files_days * DAY_MS
     running = _running(runtime)
-    files = runtime.state.list_files(f"runs/{_name(runtime)}")
+    files = runtime.state.list_files(f"runs/{runtime.pipeline.name}")
     for folder, group in groupby(files, lambda file: "/".join(file.path.split("/")[:3])):
         if max(file.modified_ms for file in group) <= old_ms and folder not in running:
             yield Due("run files", folder, f"{folder}: deleted")
 
 
 def _running(runtime: Runtime) -> set[str]:
-    name = _name(runtime)
+    name = runtime.pipeline.name
     return {RunFiles(name, run_id).prefix for run_id in runtime.ledger.runs.running(name)}
 
 
@@ -190,10 +193,6 @@ _CLEAR: Mapping[DueKind, Callable[[Runtime, str, str, int], str]] = {
 
 def _folder(fingerprint: str) -> str:
     return f"embeddings/{fingerprint}"
-
-
-def _name(runtime: Runtime) -> str:
-    return runtime.pipeline.name
 
 
 def _now_ms() -> int:

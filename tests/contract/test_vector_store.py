@@ -504,7 +504,7 @@ def test_what_was_just_written_is_found(store: VectorStore, name: str) -> None:
 
 def test_a_coarse_index_is_seen_by_its_recall_once_it_is_loaded(store: VectorStore) -> None:
     if isinstance(store, InMemoryStore):
-        pytest.skip("has no index")
+        pytest.skip("the in-memory store has no index: it compares every row")
     dimension, count = 16, 5_000
     points = np.random.default_rng(0).normal(size=(count, dimension))
     vectors = np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True), np.float32)

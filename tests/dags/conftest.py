@@ -1,10 +1,12 @@
 """An Airflow with a migrated database of its own, and no scheduler: `airflow dags test` needs none."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,19 @@ from tests.fixtures_pipeline import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 RunDag = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def parse_dags(script: str, environment: dict[str, str], project: Project) -> Any:
+    """What a script says of the DAGs in a process of its own; it prints RESULT and JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(ROOT / "dags")],
+        env={**environment, **project.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.rpartition("RESULT")[2])
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,11 @@
 import json
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from tests.dags.conftest import parse_dags
 from tests.fixtures_audit import Scene, delete_rows, drop_the_alias, found
 from tests.fixtures_pipeline import Project
 
@@ -27,17 +27,6 @@ print("RESULT" + json.dumps({
     "untold": [name for name, field in fields.items() if not field.description or not field.schema.get("title")],
 }))
 """
-
-
-def parse(environment: dict[str, str], project: Project) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(ROOT / "dags")],
-        env={**environment, **project.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.rpartition("RESULT")[2])
 
 
 def ask(environment: dict[str, str], statement: str, *values: str) -> list[tuple[str, str]]:
@@ -64,7 +53,7 @@ def test_each_pipeline_is_compared_and_the_last_task_decides(
     airflow_environment: dict[str, str], project: Project
 ) -> None:
     project.configure(pools={"sync": "milvus"})
-    dag, name = parse(airflow_environment, project), project.name
+    dag, name = parse_dags(PARSE, airflow_environment, project), project.name
     assert dag["tasks"] == {
         f"{name}.is_wanted": [f"{name}.compare"],
         f"{name}.compare": [f"{name}.needs_repair"],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dags.conftest import parse_dags
 from tests.fixtures_pipeline import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,26 +36,15 @@ print("RESULT" + json.dumps({"dags": dags, "errors": bag.import_errors, "heavy":
 """
 
 
-def parse(environment: dict[str, str], project: Project) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(ROOT / "dags")],
-        env={**environment, **project.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.rpartition("RESULT")[2])
-
-
 def test_parsing_is_light(airflow_environment: dict[str, str], project: Project) -> None:
-    parsed = parse(airflow_environment, project)
+    parsed = parse_dags(PARSE, airflow_environment, project)
     assert parsed["errors"] == {}
     assert parsed["heavy"] == []
     assert parsed["seconds"] < 2
 
 
 def test_the_dag_reads_like_the_data_flow(airflow_environment: dict[str, str], project: Project) -> None:
-    dag = parse(airflow_environment, project)["dags"][f"ingest__{project.name}"]
+    dag = parse_dags(PARSE, airflow_environment, project)["dags"][f"ingest__{project.name}"]
     assert dag["tasks"] == {
         "plan": ["wait_for_turn"],
         "wait_for_turn": ["scan"],
@@ -82,7 +72,7 @@ def test_a_broken_pipeline_file_is_shown_and_takes_no_other_dag_down(
 ) -> None:
     broken = project.root / "pipelines" / "broken.yaml"
     broken.write_text("name: broken\nsorce: {uri: s3://x/}\nlanes: {}\n")
-    parsed = parse(airflow_environment, project)
+    parsed = parse_dags(PARSE, airflow_environment, project)
     assert [name for name in parsed["dags"] if name.startswith("ingest__")] == [f"ingest__{project.name}"]
     assert "reindex" in parsed["dags"]
     ((file, message),) = parsed["errors"].items()

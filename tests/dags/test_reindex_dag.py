@@ -1,13 +1,10 @@
 """The DAGs `reindex` and `rollback`: graph and form. tests/integration/test_reindex_in_airflow.py runs them."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.dags.conftest import parse_dags
 from tests.fixtures_pipeline import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,21 +28,9 @@ print("RESULT" + json.dumps({
 """
 
 
-def parse(environment: dict[str, str], project: Project) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(ROOT / "dags")],
-        env={**os.environ, **environment, **project.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.rpartition("RESULT")[2])
-
-
 @pytest.mark.parametrize("dag_id", ["reindex", "rollback"])
 def test_the_graph_reads_like_the_steps(airflow_environment: dict[str, str], project: Project, dag_id: str) -> None:
-    dag = parse(airflow_environment, project)[dag_id]
+    dag = parse_dags(PARSE, airflow_environment, project)[dag_id]
     assert dag["tasks"] == {
         "plan": ["begin"],
         "begin": ["scan"],
@@ -68,7 +53,7 @@ def test_the_graph_reads_like_the_steps(airflow_environment: dict[str, str], pro
 
 
 def test_the_form_offers_what_there_is(airflow_environment: dict[str, str], project: Project) -> None:
-    form = parse(airflow_environment, project)["reindex"]["form"]
+    form = parse_dags(PARSE, airflow_environment, project)["reindex"]["form"]
     assert list(form) == [
         "pipeline",
         "lane",
@@ -90,7 +75,7 @@ def test_without_any_pipeline_there_is_no_form_and_no_error(
     airflow_environment: dict[str, str], project: Project
 ) -> None:
     (project.root / "pipelines" / f"{project.name}.yaml").unlink()
-    parsed = parse(airflow_environment, project)
+    parsed = parse_dags(PARSE, airflow_environment, project)
     assert parsed["errors"] == {}
     assert "reindex" not in parsed
     assert "rollback" not in parsed

@@ -9,6 +9,7 @@ from pymilvus import MilvusClient
 
 from include.embedding_etl.converge import Request
 from include.embedding_etl.errors import PoisonObject
+from include.embedding_etl.repair import repair
 from include.embedding_etl.storage.local import LocalSource
 from include.embedding_etl.types import ListedObject
 from tests.fixtures_milvus import plain_client
@@ -16,6 +17,13 @@ from tests.fixtures_pipeline import Project
 from tests.fixtures_storage import S3Server
 
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
+
+
+def mend(project: Project) -> None:
+    """What a red run tells a person to do."""
+    with project.open() as runtime:
+        assert repair(runtime, "mend").problems == ()
+    assert project.run().green
 
 
 @pytest.fixture
@@ -209,9 +217,9 @@ def test_pain_01_a_dropped_collection_is_never_green_until_it_is_written_again(
         red = project.run()
         assert not red.green
         assert "7 rows of 7 objects are missing" in "\n".join(red.problems)
-        assert f"etl run {project.name} --rewrite text" in "\n".join(red.problems)
+        assert f"etl audit {project.name} --repair" in "\n".join(red.problems)
     asked = len(project.endpoint.texts)
-    assert project.run(Request(rewrite=frozenset({"text"}))).green
+    mend(project)
     assert len(project.endpoint.texts) == asked
     assert project.rows() == project.expected_rows()
     assert project.run().green
@@ -226,7 +234,7 @@ def test_pain_11_an_emptied_collection_is_never_green(project: Project, left: in
     red = project.run()
     assert not red.green
     assert f"{7 - left} are missing" in "\n".join(red.problems)
-    assert project.run(Request(rewrite=frozenset({"text"}))).green
+    mend(project)
     assert project.rows() == project.expected_rows()
 
 
@@ -238,6 +246,7 @@ def test_a_foreign_row_makes_the_run_red(project: Project, stranger: MilvusClien
     red = project.run()
     assert not red.green
     assert "1 are too many" in "\n".join(red.problems)
+    mend(project)
 
 
 def test_a_lost_alias_is_put_back_and_a_bent_one_is_red(project: Project, stranger: MilvusClient) -> None:
@@ -253,7 +262,7 @@ def test_a_lost_alias_is_put_back_and_a_bent_one_is_red(project: Project, strang
     red = project.run()
     assert not red.green
     assert f"points at {elsewhere}, not at {collection}" in "\n".join(red.problems)
-    assert project.run(Request(rewrite=frozenset({"text"}))).green
+    mend(project)
     assert stranger.describe_alias(alias=project.alias)["collection_name"] == collection
 
 
@@ -266,7 +275,7 @@ def test_a_lost_ledger_loses_no_row_and_leaves_readers_alone_until_a_person_says
     red = project.run()
     assert "points at" in "\n".join(red.problems)
     assert project.rows() == before
-    assert project.run(Request(rewrite=frozenset({"text"}))).green
+    mend(project)
     assert project.rows() == before == project.expected_rows()
 
 

@@ -87,8 +87,8 @@ def _read(
         for embedding in read_embeddings(runtime.state, uri, collection.info.dimension, wanted):
             left.discard(embedding.content_hash)
             yield embedding.content_hash, embedding.vectors
-    except IntegrityError:
-        pass
+    except IntegrityError:  # damaged somewhere: lost, whatever it gave before
+        left = wanted
     if left:
         differences.add(Difference("lost store file", "", "", uri))
 

@@ -23,15 +23,14 @@ def audit(
     from include.embedding_etl.repair import repair as run_repair
     from include.embedding_etl.retention import clear_up, due
 
-    repaired: dict[str, list[str]] = {}
+    lists: dict[str, list[str]] = {}
     with opened(pipeline) as runtime, progress() as tell:
         if repair:
             run_id = new_run_id()
             mended = run_repair(runtime, run_id, approve_deletes, tell)
             tables.show_audit(errors, mended.before)
-            repaired = {"repaired": [*mended.done], "problems": [*mended.problems]}
-            repaired["cleared"] = clear_up(runtime, run_id)
+            lists = {"repaired": [*mended.done], "problems": [*mended.problems], "cleared": clear_up(runtime, run_id)}
         result = make_audit(runtime, new_run_id(), tell)
-        repaired["due"] = [item.what for item in due(runtime)]
-    show({**result.to_json(), **repaired}, as_json, lambda: tables.show_audit(console, result, repaired))
+        lists["due"] = [item.what for item in due(runtime)]
+    show({**result.to_json(), **lists}, as_json, lambda: tables.show_audit(console, result, lists))
     raise typer.Exit(0 if result.clean else 1)

@@ -172,18 +172,17 @@ def _came_later(change: Change, listed: ListedObject | None) -> bool:
 def _compare_milvus(runtime: Runtime, live: LaneCollection, result: LaneReport, problems: list[str]) -> None:
     totals = runtime.ledger.entries.totals(live.name)
     result.rows_ledger = totals.rows
-    again = f"`etl run {runtime.pipeline.name} --rewrite {live.lane}` writes them again from stored vectors"
+    mend = f"trigger the DAG audit with `repair`, or: `etl audit {runtime.pipeline.name} --repair`"
     if not runtime.store.has_collection(live.name):
         problems.append(
             f"lane {live.lane}: Milvus has no collection {live.name}: {totals.rows} rows of {totals.objects} objects "
-            f"are missing; {again}"
+            f"are missing; {mend}"
         )
         return
     result.rows_milvus = runtime.store.count(live.name)
     if result.rows_milvus != totals.rows:
         missing = totals.rows - result.rows_milvus
         kind = f"{missing} are missing" if missing > 0 else f"{-missing} are too many"
-        mend = again if missing > 0 else f"`etl audit {runtime.pipeline.name} --repair` finds and removes them"
         problems.append(
             f"lane {live.lane}: Milvus holds {result.rows_milvus} rows in {live.name}, the ledger verified "
             f"{totals.rows}: {kind}; {mend}"
@@ -191,7 +190,7 @@ def _compare_milvus(runtime: Runtime, live: LaneCollection, result: LaneReport, 
     target = runtime.store.alias_target(live.alias)
     if target != live.name:
         problems.append(
-            f"lane {live.lane}: alias {live.alias} points at {target or 'nothing'}, not at {live.name}; {again}"
+            f"lane {live.lane}: alias {live.alias} points at {target or 'nothing'}, not at {live.name}; {mend}"
         )
 
 
