@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RunDag = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def parse_dags(script: str, environment: dict[str, str], project: Project) -> Any:
+def parse_dags(script: str, environment: dict[str, str], project: Project, *arguments: str) -> Any:
     """What a script says of the DAGs in a process of its own; it prints RESULT and JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", script, str(ROOT / "dags")],
+        [sys.executable, "-c", script, str(ROOT / "dags"), *arguments],
         env={**environment, **project.environment},
         capture_output=True,
         text=True,

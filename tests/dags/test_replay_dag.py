@@ -8,7 +8,6 @@ import json
 import re
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from include.embedding_etl.ledger.records import LetterFilter
+from tests.dags.conftest import parse_dags
 from tests.fixtures_pipeline import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,14 +46,7 @@ print("RESULT" + json.dumps({
 
 
 def ask(environment: dict[str, str], project: Project, *values: dict[str, object]) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", VALIDATE, str(ROOT / "dags"), json.dumps(values)],
-        env={**environment, **project.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.rpartition("RESULT")[2])
+    return parse_dags(VALIDATE, environment, project, json.dumps(values))
 
 
 @pytest.fixture
