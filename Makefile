@@ -35,7 +35,8 @@ status: ## say what runs
 test: install-dev ## run the whole suite on real local servers
 	@echo "Left out: tests marked milvus_server; they install a Milvus server of 60 MB: make test-milvus-server"
 	@echo "Left out: tests marked browser; they drive Chromium over a whole demo: make test-browser"
-	$(BIN)/python -m pytest -m "not milvus_server and not browser" -n 2 --dist loadscope $(PYTEST_ARGS)
+	@echo "Left out: tests marked cluster; they need PostgreSQL, Redis and a Milvus server: make test-cluster"
+	$(BIN)/python -m pytest -m "not milvus_server and not browser and not cluster" -n 2 --dist loadscope $(PYTEST_ARGS)
 
 check: install-dev ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .
@@ -86,7 +87,7 @@ $(MILVUS_VENV)/.installed: tests/milvus-server.txt
 # torch names its CUDA libraries by exact version itself; as pins of ours they would be forced on machines without a GPU.
 lock: ## write requirements*.txt from requirements*.in
 	@test -x $(LOCK_VENV)/bin/uv || { $(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv; }
-	@for name in requirements requirements-demo requirements-dev; do \
+	@for name in requirements requirements-demo requirements-cluster requirements-dev; do \
 	  $(LOCK_VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	    --annotation-style=line --custom-compile-command "make lock" $(LOCK_ARGS) $$name.in -o $$name.txt || exit 1; \
 	  sed -i.before -E -e 's/^(torch==[0-9.]+)\+[a-z0-9.]+/\1/' -e '/^(nvidia-|cuda-|triton==)/d' $$name.txt && rm $$name.txt.before; \
