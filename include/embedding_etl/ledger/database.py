@@ -13,6 +13,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
+from include.embedding_etl.key_range import first_behind
 
 BUSY_TIMEOUT_S = 60
 PAGE_ROWS = 5_000
@@ -102,18 +103,8 @@ def in_slices(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
 
 def begins_with(column: sa.ColumnElement[str], prefix: str) -> list[sa.ColumnElement[bool]]:
     """Conditions that an index answers: LIKE would not use one, and would take % and _ for more than they are."""
-    following = _behind(prefix)
+    following = first_behind(prefix)
     return [*([column >= prefix] if prefix else []), *([column < following] if following else [])]
-
-
-def _behind(prefix: str) -> str:
-    """The first text behind all that begin with `prefix`: the byte order of UTF-8 is that of code points; "" = none."""
-    while prefix:
-        last = ord(prefix[-1])
-        if last < 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # what lies between is no text
-        prefix = prefix[:-1]
-    return ""
 
 
 def now_ms(connection: sa.Connection | None = None) -> int:

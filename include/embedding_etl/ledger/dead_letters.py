@@ -151,13 +151,14 @@ class DeadLetters:
         found = self.list(LetterFilter(state="all", ids=[letter_id]), limit=1)
         return found[0] if found else None
 
-    def open_for(self, pipeline: str, lane: str, fingerprint: str) -> Iterator[DeadLetter]:
-        """The open letters of a lane and fingerprint, dismissed ones too, in UTF-8 byte order of their keys."""
-        return self._stream(*_open_in(pipeline, lane, fingerprint))
+    def open_for(self, pipeline: str, lane: str, fingerprint: str, prefix: str = "") -> Iterator[DeadLetter]:
+        """The open letters of a lane and fingerprint below a prefix, dismissed ones too, in byte order of their keys."""
+        return self._stream(*_open_in(pipeline, lane, fingerprint), *begins_with(dead_letters.c.key, prefix))
 
-    def dismissed_for(self, pipeline: str, lane: str, fingerprint: str) -> Iterator[DeadLetter]:
+    def dismissed_for(self, pipeline: str, lane: str, fingerprint: str, prefix: str = "") -> Iterator[DeadLetter]:
         """The dismissed ones among `open_for`, in the same order."""
-        return self._stream(*_open_in(pipeline, lane, fingerprint), _DISMISSED)
+        within = begins_with(dead_letters.c.key, prefix)
+        return self._stream(*_open_in(pipeline, lane, fingerprint), *within, _DISMISSED)
 
     def still_open(self, ids: Sequence[int]) -> Iterator[DeadLetter]:
         """What is open now about the objects of these letters: the same letters, or those that took their place."""

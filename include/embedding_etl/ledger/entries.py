@@ -36,9 +36,10 @@ class Entries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def stream(self, collection: str) -> Iterator[Entry]:
-        """All entries in UTF-8 byte order of their keys; writing meanwhile is fine, as for objects."""
-        rows = self._database.stream(_ENTRY.where(entries.c.collection == collection), entries.c.key)
+    def stream(self, collection: str, prefix: str = "") -> Iterator[Entry]:
+        """All entries below a prefix in UTF-8 byte order of their keys; writing meanwhile is fine, as for objects."""
+        conditions = [entries.c.collection == collection, *begins_with(entries.c.key, prefix)]
+        rows = self._database.stream(_ENTRY.where(*conditions), entries.c.key)
         return (Entry(*row) for row in rows)
 
     def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, Entry]:
@@ -191,14 +192,14 @@ class Entries:
             )
             execute_many(connection, statement, rows)
 
-    def totals(self, collection: str) -> EntryTotals:
-        """What is claimed, and how much is unfinished."""
+    def totals(self, collection: str, prefix: str = "") -> EntryTotals:
+        """What is claimed about the objects below a prefix, and how much is unfinished."""
         is_unfinished = sa.or_(entries.c.version == "", entries.c.intended_rows != entries.c.rows)
         statement = sa.select(
             sa.func.count().filter(entries.c.version != ""),
             sa.func.coalesce(sa.func.sum(entries.c.rows), 0),
             sa.func.count().filter(is_unfinished),
-        ).where(entries.c.collection == collection)
+        ).where(entries.c.collection == collection, *begins_with(entries.c.key, prefix))
         with self._database.reading() as connection:
             objects, rows, unfinished = connection.execute(statement).one()
         return EntryTotals(objects, int(rows), unfinished)

@@ -29,12 +29,13 @@ class Objects:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def stream(self, pipeline: str) -> Iterator[ObjectRecord]:
-        """All objects in UTF-8 byte order of their keys, the vanished and the skipped included.
+    def stream(self, pipeline: str, prefix: str = "") -> Iterator[ObjectRecord]:
+        """All objects below a prefix in UTF-8 byte order of their keys, the vanished and the skipped included.
 
         Writing meanwhile is fine: what lies behind the current page of 5,000 is seen, what lies before it is not.
         """
-        rows = self._database.stream(_RECORD.where(objects.c.pipeline == pipeline), objects.c.key)
+        conditions = [objects.c.pipeline == pipeline, *begins_with(objects.c.key, prefix)]
+        rows = self._database.stream(_RECORD.where(*conditions), objects.c.key)
         return (ObjectRecord(*row) for row in rows)
 
     def get(self, pipeline: str, key: str) -> ObjectRecord | None:
@@ -115,8 +116,8 @@ class Objects:
         with self._database.writing() as connection:
             execute_many(connection, statement, rows)
 
-    def delete_vanished(self, pipeline: str) -> int:
-        """Forget the tombstones that no collection of the pipeline has rows of any more.
+    def delete_vanished(self, pipeline: str, prefix: str = "") -> int:
+        """Forget the tombstones below a prefix that no collection of the pipeline has rows of any more.
 
         Returns:
             How many were forgotten.
@@ -126,14 +127,16 @@ class Objects:
             .join(collections, collections.c.name == entries.c.collection)
             .where(collections.c.pipeline == pipeline, entries.c.key == objects.c.key)
         )
-        statement = sa.delete(objects).where(objects.c.pipeline == pipeline, objects.c.vanished, ~indexed.exists())
+        conditions = [objects.c.pipeline == pipeline, objects.c.vanished, *begins_with(objects.c.key, prefix)]
+        statement = sa.delete(objects).where(*conditions, ~indexed.exists())
         with self._database.writing() as connection:
             return connection.execute(statement).rowcount
 
-    def counts(self, pipeline: str) -> ObjectCounts:
-        """How many objects are active, skipped and vanished."""
+    def counts(self, pipeline: str, prefix: str = "") -> ObjectCounts:
+        """How many objects below a prefix are active, skipped and vanished."""
         condition = (objects.c.vanished, objects.c.skip_reason, objects.c.media_type)
-        grouped = sa.select(*condition, sa.func.count()).where(objects.c.pipeline == pipeline).group_by(*condition)
+        wanted = [objects.c.pipeline == pipeline, *begins_with(objects.c.key, prefix)]
+        grouped = sa.select(*condition, sa.func.count()).where(*wanted).group_by(*condition)
         active: dict[str, int] = {}
         skipped: dict[str, int] = {}
         vanished = 0

@@ -9,7 +9,7 @@ from include.embedding_etl.types import JsonValue
 
 CollectionState: TypeAlias = Literal["live", "candidate", "retired"]
 RunState: TypeAlias = Literal["running", "succeeded", "failed"]
-RunKind: TypeAlias = Literal["ingest", "reindex", "rollback", "audit"]
+RunKind: TypeAlias = Literal["ingest", "backfill", "reindex", "rollback", "audit"]  # backfill: a part of the source
 ReindexState: TypeAlias = Literal["building", "verified", "rejected", "failed", "cut over"]
 
 

@@ -95,7 +95,7 @@ class Runs:
             return list(connection.scalars(statement.order_by(runs.c.run_id)))
 
     def last_success_ms(self, pipeline: str) -> int | None:
-        """When the last green ingestion of a pipeline ended."""
+        """When the last green ingestion of a pipeline ended: one of all its objects, not of those below a prefix."""
         green = (runs.c.pipeline == pipeline, runs.c.kind == "ingest", runs.c.state == "succeeded")
         with self._database.reading() as connection:
             ended_at_ms: int | None = connection.scalar(sa.select(sa.func.max(runs.c.ended_at_ms)).where(*green))
