@@ -8,7 +8,7 @@ from airflow.sdk import DAG, Asset, Param, task, task_group
 
 from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.steps import ingest as steps
-from include.embedding_etl.steps.dag_defaults import default_args, valid_pipelines
+from include.embedding_etl.steps.dag_defaults import default_args, queue_name, valid_pipelines
 from include.embedding_etl.steps.freshness_deadline import freshness_deadline
 from include.embedding_etl.steps.notifications import tell_failure
 from include.embedding_etl.steps.object_link import link_objects
@@ -91,7 +91,12 @@ def lane_group(pipeline: PipelineSettings, lane: str) -> "DAGNode":
     def group() -> None:
         @task_group(group_id="shard")
         def converge_shard(shard: str) -> None:
-            embed = task(pool=pipeline.pools.embed, map_index_template="{{ shard }}")(steps.embed)
+            # Only this task loads the lane's model: it alone goes where the model runs.
+            embed = task(
+                queue=queue_name(pipeline.lanes[lane].queue),
+                pool=pipeline.embed_pool(lane),
+                map_index_template="{{ shard }}",
+            )(steps.embed)
             sync = task(pool=pipeline.pools.sync, map_index_template="{{ shard }}")(steps.sync)
             link_objects(sync(pipeline.name, embed(pipeline.name, shard)))  # type: ignore[arg-type] # a reference, not yet a value
 

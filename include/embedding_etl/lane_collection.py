@@ -18,7 +18,8 @@ from include.embedding_etl.settings import LaneSettings
 from include.embedding_etl.types import CollectionSpec, ModelInfo
 from include.embedding_etl.vectorstore.schema import physical_name
 
-_WITHOUT_EFFECT = frozenset({"batch_size", "api_key_env", "search"})  # they change neither a vector nor an index
+# They change neither a vector nor an index.
+_WITHOUT_EFFECT = frozenset({"batch_size", "concurrency", "api_key_env", "search"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def open_collection(runtime: Runtime, name: str) -> LaneCollection:
     if wanted is None:
         raise ConfigError(f"{name}: pipeline {runtime.pipeline.name} has no lane {record.lane!r} any more")
     recorded = LaneSettings.model_validate(record.settings["lane"])
-    model = recorded.model.model_copy(update={"batch_size": wanted.model.batch_size})
+    pace = {name: getattr(wanted.model, name) for name in ("batch_size", "concurrency")}
+    model = recorded.model.model_copy(update=pace)
     index = recorded.index
     if wanted.index.type == index.type and wanted.index.search:
         index = index.model_copy(update={"search": wanted.index.search})  # how to search needs no reindex

@@ -30,6 +30,7 @@ from include.embedding_etl.types import ChunkSettings, Limits
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 NAME = r"^[a-z][a-z0-9_]{0,39}$"  # becomes part of DAG ids, collection names and aliases
 LANE_NAME = r"^[a-z][a-z0-9]{0,39}$"  # no underscore: the last one of an alias divides pipeline and lane
+QUEUE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"  # becomes part of task ids
 
 DESTINATION = (
     r"^(mailto:[^\s@:/?#,]+@[^\s@:/?#,]+|env:[A-Za-z_][A-Za-z0-9_]*|variable:[\w.-]{1,200}|connection:[\w.-]{1,200})$"
@@ -83,6 +84,7 @@ class ModelSettings(_Strict):
     weights: Literal["hub", "package", "repository", "path", "remote"] = "hub"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4  # openai: the most batches that are asked for at once
     dimension: Annotated[int, Field(ge=1, le=32_768)] | None = None  # openai: what to ask for
     base_url: str | None = None  # openai: the endpoint
     api_key_env: str | None = None  # openai: name of the variable that holds the key, never the key
@@ -127,6 +129,13 @@ class LaneSettings(_Strict):
     model: ModelSettings
     chunk: ChunkSettings = ChunkSettings()
     index: IndexSettings = IndexSettings()
+    queue: Annotated[str, Field(pattern=QUEUE_NAME)] | None = None  # of tasks with the model; None = Airflow's default
+    pool: Annotated[str, Field(pattern=QUEUE_NAME)] | None = None  # of its embed tasks; None = pools.embed
+
+    @property
+    def place(self) -> str:
+        """What the ids of a reindex's tasks end with, so that each place of a model has tasks of its own."""
+        return (f"_{self.queue}" if self.queue else "") + (f"__{self.pool}" if self.pool else "")
 
     @field_validator("accepts")
     @classmethod
@@ -221,6 +230,10 @@ class PipelineSettings(_Strict):
         """The alias that readers of this lane use."""
         return f"{self.name}_{lane}"
 
+    def embed_pool(self, lane: str) -> str:
+        """The Airflow pool of the lane's embed tasks."""
+        return self.lanes[lane].pool or self.pools.embed
+
 
 class Places(BaseSettings):
     """Where ledger, state, Milvus and S3 are: ETL_* variables, `.local/demo.env` as the fallback."""
@@ -240,6 +253,9 @@ class Places(BaseSettings):
     pipelines_dir: Path = PROJECT_ROOT / "include" / "pipelines"
     models_dir: Path = PROJECT_ROOT / ".local" / "models"
     lease_ttl_s: Annotated[float, Field(ge=1)] = 300.0  # a run that shows no life for so long may be taken over
+    state_is_shared: bool = False  # directories that are named here are mounted on every worker, at the same path
+    task_threads: Annotated[int, Field(ge=1)] | None = None  # None = this machine's cores / tasks_per_machine
+    tasks_per_machine: Annotated[int, Field(ge=1)] = 1  # how many embed tasks run on one machine at once
     s3_endpoint: str | None = None
     s3_region: str | None = None
     aws_access_key_id: SecretStr | None = Field(

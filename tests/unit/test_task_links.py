@@ -3,11 +3,17 @@
 import pytest
 
 from include.embedding_etl.ledger.records import DeadLetter
+from include.embedding_etl.settings import LaneSettings
 from include.embedding_etl.status.alone import AloneHost
 from include.embedding_etl.status.task_links import lane_tasks, letter_log
 from tests.fixtures_status import StatusHost
 
 INGEST = "/dags/ingest__demo/runs/r"
+MODEL = {"kind": "sentence-transformers", "id": "m"}
+LANES = {
+    "text": LaneSettings.model_validate({"accepts": ["text/*"], "model": MODEL}),
+    "video": LaneSettings.model_validate({"accepts": ["video/*"], "model": MODEL, "queue": "gpu"}),
+}
 
 
 def letter(run_id: str, task: str, lane: str = "text") -> DeadLetter:
@@ -31,19 +37,26 @@ def letter(run_id: str, task: str, lane: str = "text") -> DeadLetter:
     ],
 )
 def test_a_letter_leads_to_the_log_of_the_task_that_saw_it(run_id: str, task: str, link: str) -> None:
-    assert letter_log(StatusHost(), letter(run_id, task)) == link
+    assert letter_log(StatusHost(), letter(run_id, task), LANES) == link
+
+
+def test_a_lane_with_a_queue_has_reindex_tasks_of_its_own() -> None:
+    host, run = StatusHost(), "/dags/reindex/runs/r/tasks"
+    assert letter_log(host, letter("reindex/r", "embed video/5", "video"), LANES) == f"{run}/build_gpu.embed/mapped/5"
+    assert letter_log(host, letter("reindex/r", "embed video/1001", "video"), LANES) == f"{run}/catch_up_gpu"
+    assert lane_tasks(host, "reindex/r", "video", LANES) == f"{run}/group/build_gpu"
 
 
 def test_the_tasks_of_a_lane_are_a_group_of_the_run() -> None:
     host = StatusHost()
-    assert lane_tasks(host, "ingest__demo/r", "image") == f"{INGEST}/tasks/group/image.shard"
-    assert lane_tasks(host, "reindex/r", "image") == "/dags/reindex/runs/r/tasks/group/build"
-    assert lane_tasks(host, "audit/r", "image") == lane_tasks(host, "run-1", "image") == ""
+    assert lane_tasks(host, "ingest__demo/r", "image", LANES) == f"{INGEST}/tasks/group/image.shard"
+    assert lane_tasks(host, "reindex/r", "image", LANES) == "/dags/reindex/runs/r/tasks/group/build"
+    assert lane_tasks(host, "audit/r", "image", LANES) == lane_tasks(host, "run-1", "image", LANES) == ""
 
 
 def test_without_airflow_there_are_no_links() -> None:
-    assert letter_log(AloneHost("t"), letter("ingest__demo/r", "embed text/0")) == ""
-    assert lane_tasks(AloneHost("t"), "ingest__demo/r", "text") == ""
+    assert letter_log(AloneHost("t"), letter("ingest__demo/r", "embed text/0"), LANES) == ""
+    assert lane_tasks(AloneHost("t"), "ingest__demo/r", "text", LANES) == ""
 
 
 def test_the_numbers_of_catch_ups_are_those_of_the_reindex() -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.configuration import conf
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, PoisonObject, TransientError
 from include.embedding_etl.settings import PipelineSettings, Places, load_pipeline, pipeline_files
@@ -30,6 +31,11 @@ def default_args(owner: str = "embedding-etl") -> dict[str, Any]:
         "max_retry_delay": timedelta(minutes=5),
         "retry_policy": RETRY_POLICY,
     }
+
+
+def queue_name(queue: str | None) -> str:
+    """The queue that a lane names, else Airflow's own default: it knows no None."""
+    return queue or str(conf.get("operators", "default_queue"))
 
 
 def valid_pipelines() -> list[PipelineSettings]:

@@ -9,6 +9,8 @@ from include.embedding_etl.steps.metrics import count_retry, send_cutover
 from include.embedding_etl.steps.task_context import Summary, open_runtime, run_id, task_context
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from include.embedding_etl.reindex_request import ReindexRequest
     from include.embedding_etl.runtime import Runtime
 
@@ -84,12 +86,24 @@ def verify(pipeline: str) -> Summary:
     }
 
 
-def needs_approval(pipeline: str) -> str:
+def choose_place(places: Mapping[str, str], steps: list[str]) -> list[str]:
+    """Branch: the tasks of the place where the model of the form's lane runs.
+
+    Args:
+        places: What the ids of its tasks end with, of every `pipeline/lane`.
+        steps: What they begin with.
+    """
+    params = task_context()["params"]
+    place = places[f"{params['pipeline']}/{params['lane']}"]
+    return [f"{step}{place}" for step in steps]
+
+
+def needs_approval(pipeline: str, switch: str) -> str:
     """Branch: ask a person, or switch at once, as the form says."""
     from include.embedding_etl.candidate import reindex_record, request_of
 
     with open_runtime(pipeline) as runtime:
-        return "approve" if request_of(reindex_record(runtime, run_id())).approval else "cut_over"
+        return "approve" if request_of(reindex_record(runtime, run_id())).approval else switch
 
 
 def approval_question(pipeline: str) -> str:

@@ -1,12 +1,16 @@
 """The tasks that `reindex` and `rollback` share. Imported by DAG files only, inside a `with DAG(...)`."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, task, task_group
 
 from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.steps import ingest, reindex
+from include.embedding_etl.steps.dag_defaults import queue_name
 from include.embedding_etl.steps.object_link import link_objects
 
 PIPELINE = "{{ params.pipeline }}"
@@ -14,23 +18,39 @@ MACROS = {"approval_question": reindex.approval_question}
 
 
 def reindex_tasks(pipelines: list[PipelineSettings]) -> None:
-    """Plan → begin → scan → route → shards of embed → sync → catch_up → verify → approve → cut_over → report."""
+    """Plan → begin → scan → route → shards of embed → sync → catch_up → verify → approve → cut_over → report.
+
+    The form says which lane, but Airflow fixes a task's queue and pool when it reads this file. So the tasks that may
+    load the lane's model exist once for every place that a lane names (`build_gpu`), and a branch takes the lane's.
+    """
+    places = _places(pipelines)
     prepared = task(reindex.plan)(PIPELINE) >> task(reindex.begin)(PIPELINE) >> task(reindex.scan)(PIPELINE)
-    shards = task(reindex.route)(PIPELINE)
-
-    @task_group(group_id="build")
-    def build(shard: str) -> None:
-        embed = task(pool=_pool(pipelines, "embed"), map_index_template="{{ shard }}")(ingest.embed)
-        sync = task(pool=_pool(pipelines, "sync"), map_index_template="{{ shard }}", max_active_tis_per_dagrun=1)(
-            ingest.sync
+    builds = {place: _build(pipelines, place) for place in places}
+    verified = task(trigger_rule="all_success" if len(places) == 1 else "none_failed_min_one_success")(reindex.verify)(
+        PIPELINE
+    )
+    switched = {
+        # After an approval, and where none was asked for.
+        place: task(task_id=f"cut_over{place}", queue=queue, trigger_rule="none_failed")(reindex.cut_over)(PIPELINE)
+        for place, queue in places.items()
+    }
+    if len(places) == 1:
+        (only,) = places
+        prepared >> builds[only].first
+        switch = switched[only]
+    else:
+        # The branch is right above catch_up too: it runs whether there were shards or not, but not in another place.
+        at = _places_of_lanes(pipelines)
+        (
+            prepared
+            >> task.branch(task_id="choose_place")(reindex.choose_place)(at, ["route", "catch_up"])
+            >> [each for build in builds.values() for each in (build.first, build.last)]
         )
-        link_objects(sync(PIPELINE, embed(PIPELINE, shard)))  # type: ignore[arg-type] # a reference, not yet a value
-
-    built = build.expand(shard=shards)
-    # A candidate that lacks nothing has no shards.
-    caught_up = task(trigger_rule="none_failed")(reindex.catch_up)(PIPELINE)
-    verified = task(reindex.verify)(PIPELINE)
-    asked = task.branch(reindex.needs_approval)(PIPELINE)
+        switch = task.branch(task_id="choose_place_again", trigger_rule="none_failed")(reindex.choose_place)(
+            at, ["cut_over"]
+        )
+        switch >> list(switched.values())
+    asked = task.branch(reindex.needs_approval)(PIPELINE, switch.operator.task_id)
     approved = ApprovalOperator(
         task_id="approve",
         subject="{{ params.pipeline }}, lane {{ params.lane }}: let readers see the new collection?",
@@ -39,12 +59,38 @@ def reindex_tasks(pipelines: list[PipelineSettings]) -> None:
         response_timeout=timedelta(hours=reindex.APPROVAL_HOURS),
         retries=0,  # no means no
     )
-    switched = task(trigger_rule="none_failed")(reindex.cut_over)(PIPELINE)
     # The last task must run and must raise: it is what makes a run green or red.
     reported = task(trigger_rule="all_done")(reindex.report)(PIPELINE)
-    prepared >> shards
-    built >> caught_up >> verified >> asked >> approved >> switched >> reported
-    asked >> switched
+    [build.last for build in builds.values()] >> verified >> asked >> approved >> switch
+    asked >> switch
+    list(switched.values()) >> reported
+
+
+@dataclass(frozen=True)
+class _Build:
+    first: Any  # the task that cuts the shards
+    last: Any  # the task that catches up
+
+
+def _build(pipelines: list[PipelineSettings], place: str) -> _Build:
+    """The tasks that fill the candidate, where the lane's model runs."""
+    queue, pool = _places(pipelines)[place], _pool(pipelines, place)
+
+    @task_group(group_id=f"build{place}")
+    def build(shard: str) -> None:
+        embed = task(queue=queue, pool=pool, map_index_template="{{ shard }}")(ingest.embed)
+        sync = task(
+            pool=_agreed(pipeline.pools.sync for pipeline in pipelines),
+            map_index_template="{{ shard }}",
+            max_active_tis_per_dagrun=1,
+        )(ingest.sync)
+        link_objects(sync(PIPELINE, embed(PIPELINE, shard)))  # type: ignore[arg-type] # a reference, not yet a value
+
+    shards = task(task_id=f"route{place}")(reindex.route)(PIPELINE)
+    # A candidate that lacks nothing has no shards.
+    caught_up = task(task_id=f"catch_up{place}", queue=queue, trigger_rule="none_failed")(reindex.catch_up)(PIPELINE)
+    build.expand(shard=shards) >> caught_up
+    return _Build(shards, caught_up)
 
 
 def form(pipelines: list[PipelineSettings]) -> dict[str, Param]:
@@ -68,7 +114,25 @@ def form(pipelines: list[PipelineSettings]) -> dict[str, Param]:
     }
 
 
-def _pool(pipelines: list[PipelineSettings], which: str) -> str:
+def _places(pipelines: list[PipelineSettings]) -> dict[str, str]:
+    """The queue of every place that a lane names, in the order of the files."""
+    return {lane.place: queue_name(lane.queue) for pipeline in pipelines for lane in pipeline.lanes.values()}
+
+
+def _places_of_lanes(pipelines: list[PipelineSettings]) -> dict[str, str]:
+    return {f"{pipeline.name}/{name}": lane.place for pipeline in pipelines for name, lane in pipeline.lanes.items()}
+
+
+def _pool(pipelines: list[PipelineSettings], place: str) -> str:
+    return _agreed(
+        pipeline.embed_pool(name)
+        for pipeline in pipelines
+        for name, lane in pipeline.lanes.items()
+        if lane.place == place
+    )
+
+
+def _agreed(pools: Iterable[str]) -> str:
     """The pool that the pipelines name, where they agree on one."""
-    named = {getattr(pipeline.pools, which) for pipeline in pipelines} - {"default_pool"}
+    named = set(pools) - {"default_pool"}
     return named.pop() if len(named) == 1 else "default_pool"
