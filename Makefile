@@ -15,7 +15,7 @@ LOCK_VENV := .local/lock-venv
 MILVUS_VENV := .venv-milvus
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo down status test check bench lock test-milvus-server test-browser clean
+.PHONY: help install install-dev demo down status test check bench lock env test-milvus-server test-browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 28
@@ -44,6 +44,9 @@ check: install-dev ## format, lint, types, layers, documentation
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if [ -d tests/docs ]; then $(BIN)/python -m pytest -q tests/docs; fi
+
+env: ## write .env for docker-compose.yml: secrets generated, what is there kept
+	@$(PYTHON) -m include.local_stack.production_env
 
 bench: install-dev ## speed of diff, embedding and runs, against peers
 	$(BIN)/python -m bench
