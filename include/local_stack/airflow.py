@@ -16,12 +16,11 @@ from include.embedding_etl.errors import TransientError
 from include.embedding_etl.settings import PROJECT_ROOT
 from include.local_stack.configuration import StackConfiguration
 from include.local_stack.env_file import write_private
+from include.local_stack.paths import StackPaths
 from include.local_stack.ports import HOST
 from include.local_stack.process import Component, RunFile, log_path
 
 _SETTINGS = {
-    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-    "AIRFLOW__CORE__PARALLELISM": "4",  # each is a process of 150 MB
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "2",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "demo:admin",
@@ -46,6 +45,10 @@ _SETTINGS = {
     "AIRFLOW__TRIGGERER__CAPACITY": "100",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
+_ON_ONE_MACHINE = {
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": "4",  # each is a process of 150 MB
+}
 _COMPONENTS = {
     # name: (arguments, key of the component in the health report)
     "api-server": (("api-server",), None),
@@ -63,6 +66,7 @@ def airflow_environment(configuration: StackConfiguration) -> dict[str, str]:
     paths, demo = configuration.paths, configuration.demo
     return {
         **_SETTINGS,
+        **(configuration.airflow_settings or _on_one_machine(paths)),
         **configuration.airflow_keys,
         **demo,
         **{name: os.environ[name] for name in _CHOICES_OF_THE_CALLER if name in os.environ},
@@ -72,17 +76,20 @@ def airflow_environment(configuration: StackConfiguration) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file(configuration)),
         # The port alone leaves the execution API on 8080, and every task fails with "connection refused".
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{demo['ETL_AIRFLOW_URL']}/execution/",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{paths.airflow / 'airflow.db'}",
         "AIRFLOW__API__BASE_URL": demo["ETL_AIRFLOW_URL"],
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(paths.logs / "airflow"),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(paths.logs / "airflow" / "dag_processor"),
         "AIRFLOW_CONN_ETL_S3": _s3_connection(demo),
-        "AIRFLOW_CONN_ETL_MILVUS": json.dumps({"conn_type": "milvus", "host": demo["ETL_MILVUS_URI"]}),
+        "AIRFLOW_CONN_ETL_MILVUS": _milvus_connection(demo),
         "PYTHONPATH": str(PROJECT_ROOT),
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": HOST,
         "no_proxy": HOST,
     }
+
+
+def _on_one_machine(paths: StackPaths) -> dict[str, str]:
+    return {**_ON_ONE_MACHINE, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{paths.airflow / 'airflow.db'}"}
 
 
 def inherited_environment() -> dict[str, str]:
@@ -102,7 +109,11 @@ def airflow_components(configuration: StackConfiguration) -> list[Component]:
         components.append(
             Component(
                 name=name,
-                arguments=(*_airflow(), *arguments, *(("--host", HOST, "--port", str(port.number)) if serving else ())),
+                arguments=(
+                    *airflow_command(),
+                    *arguments,
+                    *(("--host", HOST, "--port", str(port.number)) if serving else ()),
+                ),
                 environment=environment,
                 inherited=inherited_environment(),
                 directory=configuration.paths.airflow,
@@ -132,7 +143,7 @@ def prepare_airflow(configuration: StackConfiguration) -> None:
     log_file = log_path(paths, "airflow-db-migrate")
     with log_file.open("ab") as log:
         finished = subprocess.run(
-            (*_airflow(), "db", "migrate"),
+            (*airflow_command(), "db", "migrate"),
             cwd=paths.airflow,
             env={**inherited_environment(), **airflow_environment(configuration)},
             stdin=subprocess.DEVNULL,
@@ -145,7 +156,8 @@ def prepare_airflow(configuration: StackConfiguration) -> None:
     migrated.write_text(wanted, encoding="utf-8")
 
 
-def _airflow() -> tuple[str, str]:
+def airflow_command() -> tuple[str, str]:
+    """The words that a command line of Airflow begins with."""
     # Not the `airflow` script: its first line names a Python by path, which breaks when the project is moved.
     return sys.executable, str(Path(sys.executable).with_name("airflow"))
 
@@ -163,6 +175,12 @@ def _s3_connection(demo: Mapping[str, str]) -> str:
             "extra": {"endpoint_url": demo["ETL_S3_ENDPOINT"], "region_name": "us-east-1"},
         }
     )
+
+
+def _milvus_connection(demo: Mapping[str, str]) -> str:
+    document = {"conn_type": "milvus", "host": demo["ETL_MILVUS_URI"]}
+    user, separator, password = demo.get("ETL_MILVUS_TOKEN", "").partition(":")
+    return json.dumps({**document, "login": user, "password": password} if separator else document)
 
 
 def _is_healthy(url: str, key: str, run_file: RunFile) -> bool:

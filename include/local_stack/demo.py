@@ -20,14 +20,10 @@ from include.local_stack.failure_reasons import failure_reasons
 from include.local_stack.outcomes import unexpected_outcomes
 from include.local_stack.process import read_run_file
 from include.local_stack.run_progress import RunProgress
-from include.local_stack.stack import AIRFLOW, STORES, start_stack, wait_until_healthy
+from include.local_stack.stack import Stack, start_stack, wait_until_healthy
 from include.local_stack.upload import upload_corpus
 
 DAG_ID = f"ingest__{PIPELINE}"
-POOLS = {
-    "etl_embed": (2, "embedding tasks: each loads a model and uses the processor's cores"),
-    "etl_sync": (1, "tasks that write to Milvus Lite, one at a time"),
-}
 RUN_TIMEOUT_S = 1800.0
 
 
@@ -54,7 +50,7 @@ class Phases:
         self._console.print(f"Seconds: {', '.join(parts)}; in all {total_s:.0f} s", highlight=False)
 
 
-def run_demo(configuration: StackConfiguration, console: Console) -> bool:
+def run_demo(stack: Stack, console: Console) -> bool:
     """Start the stack, upload the corpus, run the ingestion in Airflow, show figures and searches.
 
     Returns:
@@ -64,26 +60,26 @@ def run_demo(configuration: StackConfiguration, console: Console) -> bool:
     def say(line: str) -> None:
         console.print(f"  {line}", markup=False, highlight=False)
 
-    phases = Phases(console)
+    phases, configuration = Phases(console), stack.configuration
     with ThreadPoolExecutor(1) as pool:
         corpus = pool.submit(write_corpus, configuration.paths.corpus)  # while Airflow's database is made
-        with phases.phase("Starting S3, Milvus and Airflow"):
-            started = start_stack(configuration, say)
+        with phases.phase(f"Starting {stack.title}"):
+            started = start_stack(stack, say)
             say(f"started {', '.join(started)}" if started else "everything is running already")
         with phases.phase("Uploading the sample corpus"):
             objects = corpus.result()
-            wait_until_healthy(configuration, say, STORES)
+            wait_until_healthy(stack, say, stack.stores.names)
             uploaded = upload_corpus(configuration, configuration.paths.corpus, objects)
             types = len({item.media_type for item in objects} - {""})
             say(f"{len(objects)} objects of {types} media types: {uploaded.written} written, {uploaded.unchanged} kept")
     with phases.phase("Waiting for Airflow"):
-        wait_until_healthy(configuration, say, AIRFLOW)
+        wait_until_healthy(stack, say, stack.airflow.names)
         console.print(_airflow_line(configuration), highlight=False)
     with AirflowClient(configuration) as client:
         with phases.phase("Waiting for the DAG"):
-            for name, (slots, description) in POOLS.items():
+            for name, (slots, description) in stack.pools.items():
                 client.keep_pool(name, slots, description)
-            client.wait_for_dag(DAG_ID, _dag_processor_start_s(configuration), timeout_s=120)
+            client.wait_for_dag(DAG_ID, _dag_processor_start_s(stack), timeout_s=120)
         with phases.phase(f"Running {DAG_ID}"):
             runs, state = _run(client, configuration, console)
     with phases.phase("Counting"), open_runtime(configuration) as runtime:
@@ -100,7 +96,7 @@ def run_demo(configuration: StackConfiguration, console: Console) -> bool:
         console.print("0 model calls: nothing had changed since the last run.", highlight=False)
     phases.show()
     _show_verdict(console, state, problems, len(objects))
-    _show_addresses(configuration, console)
+    _show_addresses(stack, console)
     return green
 
 
@@ -111,6 +107,7 @@ def open_runtime(configuration: StackConfiguration) -> Runtime:
         ledger_url=SecretStr(demo["ETL_LEDGER_URL"]),
         state_uri=demo["ETL_STATE_URI"],
         milvus_uri=demo["ETL_MILVUS_URI"],
+        milvus_token=SecretStr(demo.get("ETL_MILVUS_TOKEN", "")),
         s3_endpoint=demo["ETL_S3_ENDPOINT"],
         aws_access_key_id=SecretStr(demo["AWS_ACCESS_KEY_ID"]),
         aws_secret_access_key=SecretStr(demo["AWS_SECRET_ACCESS_KEY"]),
@@ -144,10 +141,10 @@ def _run(client: AirflowClient, configuration: StackConfiguration, console: Cons
     return [*runs, own], state
 
 
-def _dag_processor_start_s(configuration: StackConfiguration) -> float:
-    run_file = read_run_file(configuration.paths, "dag-processor")
+def _dag_processor_start_s(stack: Stack) -> float:
+    run_file = read_run_file(stack.paths, "dag-processor")
     if run_file is None:
-        raise TransientError("the dag-processor has ended; run `make demo` again")
+        raise TransientError("the dag-processor has ended; run the same command again")
     return run_file.created_s
 
 
@@ -165,14 +162,14 @@ def _show_verdict(console: Console, state: str, problems: list[str], objects: in
         )
 
 
-def _show_addresses(configuration: StackConfiguration, console: Console) -> None:
-    demo = configuration.demo
+def _show_addresses(stack: Stack, console: Console) -> None:
+    configuration, demo = stack.configuration, stack.configuration.demo
     lines = (
         _airflow_line(configuration),
         f"S3       {demo['ETL_S3_ENDPOINT']}   bucket {demo['ETL_BUCKET']}, keys in {configuration.paths.env_file}",
         f"Milvus   {demo['ETL_MILVUS_URI']}",
-        "Try: .venv/bin/etl search demo --text 'how does bread rise'",
-        "It goes on running: `make status` shows it, `make down` stops it, and all data is kept.",
+        stack.hint,
+        f"It goes on running: `{stack.status_command}` shows it, `{stack.down_command}` stops it; all data is kept.",
     )
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

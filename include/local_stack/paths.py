@@ -1,4 +1,4 @@
-"""Where the embedded stack keeps everything: one directory, git-ignored, `.local/` in the project."""
+"""Where a stack keeps everything: one directory, git-ignored, `.local/` in the project."""
 
 import os
 from collections.abc import Mapping
@@ -17,11 +17,12 @@ class StackPaths:
 
     local: Path
     dags: Path
+    env_name: str = "demo.env"
 
     @property
     def env_file(self) -> Path:
         """What users and the `etl` command read: addresses, user, password, keys."""
-        return self.local / "demo.env"
+        return self.local / self.env_name
 
     @property
     def airflow_keys_file(self) -> Path:

@@ -1,4 +1,4 @@
-"""Every port of the embedded stack: its variable, its default, and whether somebody else has it."""
+"""Every port of a stack: its variable, its default, and whether somebody else has it."""
 
 import socket
 from collections.abc import Iterable, Mapping
@@ -13,15 +13,16 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One port that a component listens on, always on 127.0.0.1."""
+    """One port that a component listens on, on 127.0.0.1 wherever the component can be told so."""
 
     name: str
-    variable: str
+    variable: str  # "" = nobody can choose another
     number: int
 
 
 # One block of neighbours, away from the well-known ports that a developer's machine often has in use already.
-_DEFAULTS = {
+EMBEDDED_PORTS: Mapping[str, tuple[str, int]] = {
+    # name: (variable, default)
     "airflow": ("ETL_AIRFLOW_PORT", 18800),
     "s3": ("ETL_S3_PORT", 18801),
     "milvus": ("ETL_MILVUS_PORT", 18802),
@@ -33,17 +34,20 @@ _DEFAULTS = {
     "seaweed-filer": ("ETL_SEAWEED_FILER_PORT", 18808),
     "seaweed-filer-grpc": ("ETL_SEAWEED_FILER_GRPC_PORT", 18809),
 }
-PORT_VARIABLES = tuple(variable for variable, _ in _DEFAULTS.values())
+PORT_VARIABLES = tuple(variable for variable, _ in EMBEDDED_PORTS.values())
 
 
-def read_ports(environment: Mapping[str, str]) -> dict[str, Port]:
+def read_ports(environment: Mapping[str, str], known: Mapping[str, tuple[str, int]]) -> dict[str, Port]:
     """All ports by name, from their variables or the defaults.
 
+    Args:
+        environment: Where the variables are.
+        known: Name → variable and default.
     Raises:
         ConfigError: a variable is not a port number, or two components were given the same port.
     """
     ports = {}
-    for name, (variable, default) in _DEFAULTS.items():
+    for name, (variable, default) in known.items():
         text = environment.get(variable) or str(default)
         if not text.isdecimal() or not 1 <= int(text) <= 65535:
             raise ConfigError(f"{variable}={text}: expected a port number from 1 to 65535")
@@ -65,8 +69,8 @@ def require_free(ports: Iterable[Port]) -> None:
     taken = [port for port in ports if not is_free(port.number)]
     if taken:
         lines = [
-            f"port {port.number} ({port.name}) is in use by {_holder(port.number)}; "
-            f"stop that, or choose another port with {port.variable}=…"
+            f"port {port.number} ({port.name}) is in use by {_holder(port.number)}; stop that"
+            + (f", or choose another port with {port.variable}=…" if port.variable else ": this port is fixed")
             for port in taken
         ]
         raise ConfigError("\n".join(lines))

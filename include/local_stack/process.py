@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -39,6 +40,7 @@ class Component:
     ports: tuple[Port, ...]
     healthy: Callable[["RunFile"], bool]
     stop_timeout_s: float = 10.0
+    stop_signal: signal.Signals = signal.SIGTERM
 
     @property
     def digest(self) -> str:
@@ -99,29 +101,27 @@ def log_path(paths: StackPaths, name: str) -> Path:
     return paths.logs / f"{name}.log"
 
 
-def stop(paths: StackPaths, names: Mapping[str, float]) -> list[int]:
-    """Stop components and everything they started: SIGTERM to each, SIGKILL to what is left after its timeout.
+def stop(paths: StackPaths, components: Iterable[Component]) -> list[int]:
+    """Stop components and everything they started: first as each wants to be told, then with SIGKILL what is left.
 
-    Args:
-        paths: The stack.
-        names: Component → seconds it may take to stop.
     Returns:
         Pids of the processes that were ended.
     """
-    members = {name: _members(paths, name) for name in names}
-    for name, processes in members.items():
-        run_file = read_run_file(paths, name)
+    components = sorted(components, key=lambda component: component.stop_timeout_s)
+    members = {component.name: _members(paths, component.name) for component in components}
+    for component in components:
+        run_file, processes = read_run_file(paths, component.name), members[component.name]
         main = [process for process in processes if run_file and process.pid == run_file.pid]
         # Only the main process: it stops its children in order. Without it, all of them are orphans.
         for process in main or processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
+                process.send_signal(component.stop_signal)
     started_s = time.monotonic()
-    for name, timeout_s in sorted(names.items(), key=lambda item: item[1]):
-        left_s = max(0.0, timeout_s - (time.monotonic() - started_s))
-        _, alive = psutil.wait_procs(members[name], timeout=left_s)
-        _kill({*alive, *_members(paths, name)})
-        (paths.run / f"{name}.json").unlink(missing_ok=True)
+    for component in components:
+        left_s = max(0.0, component.stop_timeout_s - (time.monotonic() - started_s))
+        _, alive = psutil.wait_procs(members[component.name], timeout=left_s)
+        _kill({*alive, *_members(paths, component.name)})
+        (paths.run / f"{component.name}.json").unlink(missing_ok=True)
     return sorted({process.pid for processes in members.values() for process in processes})
 
 

@@ -30,9 +30,8 @@ def upload_corpus(configuration: StackConfiguration, directory: Path, objects: l
     """
     bucket = configuration.demo["ETL_BUCKET"]
     client = _client(configuration)
+    keep_bucket(configuration, bucket)
     try:
-        if bucket not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
-            client.create_bucket(Bucket=bucket)
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         present = {found["Key"]: found for page in pages for found in page.get("Contents", [])}
         written = 0
@@ -44,6 +43,20 @@ def upload_corpus(configuration: StackConfiguration, directory: Path, objects: l
     except (ClientError, BotoCoreError) as error:
         raise TransientError(f"the upload to bucket {bucket} failed: {error}") from error
     return Uploaded(written, len(objects) - written)
+
+
+def keep_bucket(configuration: StackConfiguration, bucket: str) -> None:
+    """Make the bucket unless there is one.
+
+    Raises:
+        TransientError: the S3 server refused or broke off.
+    """
+    client = _client(configuration)
+    try:
+        if bucket not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
+            client.create_bucket(Bucket=bucket)
+    except (ClientError, BotoCoreError) as error:
+        raise TransientError(f"the bucket {bucket} could not be made: {error}") from error
 
 
 def _holds(present: dict[str, Any] | None, body: bytes, is_marker: bool) -> bool:

@@ -20,6 +20,7 @@ from include.embedding_etl.settings import PROJECT_ROOT
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.configuration import StackConfiguration, configure
 from include.local_stack.demo import run_demo
+from include.local_stack.embedded import embedded_stack
 from include.local_stack.paths import DAGS_DIR_VARIABLE
 from include.local_stack.process import kill_leftovers
 from tests.fixtures_stack import stack_environment
@@ -50,7 +51,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackConfiguratio
         configuration = configure({**stack_environment(directory), DAGS_DIR_VARIABLE: str(PROJECT_ROOT / "dags")})
         try:
             printed = io.StringIO()
-            green = run_demo(configuration, Console(file=printed, width=160))
+            green = run_demo(embedded_stack(configuration), Console(file=printed, width=160))
             sys.stdout.write(printed.getvalue())
             assert green
             with AirflowClient(configuration) as client:

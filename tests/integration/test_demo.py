@@ -10,6 +10,7 @@ from include.embedding_etl.settings import PROJECT_ROOT
 from include.local_stack.configuration import configure
 from include.local_stack.corpus.catalogue import corpus_objects
 from include.local_stack.demo import run_demo
+from include.local_stack.embedded import embedded_stack
 from include.local_stack.paths import DAGS_DIR_VARIABLE
 from include.local_stack.process import kill_leftovers
 from tests.fixtures_milvus import plain_client
@@ -22,7 +23,7 @@ LANES = ("text", "image", "multimodal", "audio", "video")
 def demo(configuration):
     """Whether it was green, and what it printed."""
     printed = io.StringIO()
-    green = run_demo(configuration, Console(file=printed, width=160))
+    green = run_demo(embedded_stack(configuration), Console(file=printed, width=160))
     sys.stdout.write(printed.getvalue())  # pytest shows it when something fails
     return green, printed.getvalue()
 

@@ -14,11 +14,11 @@ from include.embedding_etl.errors import ConfigError
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.configuration import configure
 from include.local_stack.corpus.model import CorpusObject
+from include.local_stack.embedded import embedded_stack
 from include.local_stack.ports import is_free
 from include.local_stack.process import read_run_file
 from include.local_stack.run_progress import RunProgress
 from include.local_stack.stack import (
-    components,
     left_running,
     stack_status,
     start_stack,
@@ -36,8 +36,8 @@ LETTER = CorpusObject("letters/à + b.txt", "text/plain", lambda: b"a letter", m
 
 @pytest.fixture(scope="module")
 def running(stack):
-    started = start_stack(stack, print)
-    wait_until_healthy(stack, print)
+    started = start_stack(embedded_stack(stack), print)
+    wait_until_healthy(embedded_stack(stack), print)
     assert started == NAMES
     return stack
 
@@ -83,37 +83,37 @@ def assert_data_is_kept(used):
 
 def test_every_port_listens_on_the_loopback_address_alone(used):
     configuration = used[0]
-    addresses = listening_addresses(set(left_running(configuration)))
+    addresses = listening_addresses(set(left_running(embedded_stack(configuration))))
     assert {address.removeprefix("::ffff:") for address, _ in addresses} == {"127.0.0.1"}
     assert {port for _, port in addresses} == {port.number for port in configuration.ports.values()}
 
 
 def test_status_knows_every_component(used):
-    entries = stack_status(used[0])
+    entries = stack_status(embedded_stack(used[0]))
     assert [entry.name for entry in entries] == NAMES
     assert all(entry.healthy and entry.pid and entry.log.exists() for entry in entries)
 
 
 def test_starting_again_starts_nothing(used):
-    before = left_running(used[0])
-    assert start_stack(used[0], print) == []
-    assert set(before) <= set(left_running(used[0]))
+    before = left_running(embedded_stack(used[0]))
+    assert start_stack(embedded_stack(used[0]), print) == []
+    assert set(before) <= set(left_running(embedded_stack(used[0])))
 
 
 def test_another_stack_on_the_same_port_is_refused_before_anything_starts(used, tmp_path):
     taken = used[0].ports["milvus"]
     other = configure({**stack_environment(tmp_path), taken.variable: str(taken.number)})
     with pytest.raises(ConfigError, match=rf"port {taken.number} \(milvus\) is in use by .*{taken.variable}="):
-        start_stack(other, print)
-    assert left_running(other) == []
+        start_stack(embedded_stack(other), print)
+    assert left_running(embedded_stack(other)) == []
 
 
 def test_a_killed_component_is_started_again_with_all_data(used):
     configuration = used[0]
     before = {name: read_run_file(configuration.paths, name) for name in NAMES}
     kill_dash_nine([before[name].pid for name in ("s3", "milvus", "scheduler")])
-    assert sorted(start_stack(configuration, print)) == ["milvus", "s3", "scheduler"]
-    wait_until_healthy(configuration, print)
+    assert sorted(start_stack(embedded_stack(configuration), print)) == ["milvus", "s3", "scheduler"]
+    wait_until_healthy(embedded_stack(configuration), print)
     after = {name: read_run_file(configuration.paths, name) for name in NAMES}
     assert [name for name in NAMES if before[name] == after[name]] == ["api-server", "dag-processor", "triggerer"]
     assert_data_is_kept(used)
@@ -121,22 +121,24 @@ def test_a_killed_component_is_started_again_with_all_data(used):
 
 def test_after_a_power_cut_everything_comes_back_with_all_data(used):
     configuration = used[0]
-    kill_dash_nine(left_running(configuration))
-    assert start_stack(configuration, print) == NAMES
-    wait_until_healthy(configuration, print)
+    kill_dash_nine(left_running(embedded_stack(configuration)))
+    assert start_stack(embedded_stack(configuration), print) == NAMES
+    wait_until_healthy(embedded_stack(configuration), print)
     assert_data_is_kept(used)
 
 
 def test_down_leaves_no_process_and_no_port_taken(used):
     configuration = used[0]
-    pids = left_running(configuration)
+    pids = left_running(embedded_stack(configuration))
     begun = time.monotonic()
-    assert set(stop_stack(configuration)) >= set(pids)
+    assert set(stop_stack(embedded_stack(configuration))) >= set(pids)
     assert time.monotonic() - begun < 120
-    assert left_running(configuration) == []
+    assert left_running(embedded_stack(configuration)) == []
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
-    assert all(is_free(port.number) for component in components(configuration) for port in component.ports)
-    assert all(entry.pid is None and not entry.healthy for entry in stack_status(configuration))
+    assert all(
+        is_free(port.number) for component in embedded_stack(configuration).components for port in component.ports
+    )
+    assert all(entry.pid is None and not entry.healthy for entry in stack_status(embedded_stack(configuration)))
     assert not any(list(Path("/tmp").glob(f"seaweedfs-*-{port.number}.sock")) for port in configuration.ports.values())
-    assert stop_stack(configuration) == []
+    assert stop_stack(embedded_stack(configuration)) == []
     assert Path(configuration.paths.env_file).exists()

@@ -25,7 +25,7 @@ from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.schema import row_id
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.configuration import StackConfiguration, configure
-from include.local_stack.demo import POOLS
+from include.local_stack.embedded import POOLS, embedded_stack
 from include.local_stack.paths import DAGS_DIR_VARIABLE
 from include.local_stack.process import kill_leftovers
 from include.local_stack.stack import start_stack, wait_until_healthy
@@ -163,8 +163,9 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         client = AirflowClient(configuration)
         day = Day(configuration, pipelines, client)
         day.configure()
-        start_stack(configuration, print)
-        wait_until_healthy(configuration, print)
+        stack = embedded_stack(configuration)
+        start_stack(stack, print)
+        wait_until_healthy(stack, print)
         opened.enter_context(client)
         for name, (slots, description) in POOLS.items():
             client.keep_pool(name, slots, description)

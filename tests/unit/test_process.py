@@ -47,7 +47,7 @@ def test_stop_ends_children_too(stack_paths, component):
     start(stack_paths, component(sys.executable, "-c", PARENT))
     wait_for_line(stack_paths, "sleeper")
     assert len(marked_processes(stack_paths)) == 2
-    assert len(stop(stack_paths, {"sleeper": 5.0})) == 2
+    assert len(stop(stack_paths, [component()])) == 2
     assert marked_processes(stack_paths) == []
     assert read_run_file(stack_paths, "sleeper") is None
 
@@ -56,7 +56,7 @@ def test_what_ignores_sigterm_is_killed_after_its_time(stack_paths, component):
     start(stack_paths, component(sys.executable, "-c", STUBBORN))
     wait_for_line(stack_paths, "sleeper")
     begun = time.monotonic()
-    stop(stack_paths, {"sleeper": 0.5})
+    stop(stack_paths, [component()])
     assert marked_processes(stack_paths) == []
     assert 0.4 < time.monotonic() - begun < 30
 
@@ -68,7 +68,7 @@ def test_children_of_a_killed_parent_are_found(stack_paths, component):
     dying.kill()
     dying.wait(timeout=10)
     assert read_run_file(stack_paths, "sleeper") is None
-    assert len(stop(stack_paths, {"sleeper": 2.0})) == 1
+    assert len(stop(stack_paths, [component()])) == 1
     assert marked_processes(stack_paths) == []
 
 
@@ -81,13 +81,13 @@ def test_processes_without_a_run_file_are_found(stack_paths, component):
 
 def test_a_reused_pid_is_not_touched(stack_paths, component):
     start(stack_paths, component())
-    stop(stack_paths, {"sleeper": 1.0})
+    stop(stack_paths, [component()])
     with subprocess.Popen(["sleep", "600"]) as innocent:
         try:
             stale = {"pid": innocent.pid, "created_s": time.time() - 3600, "digest": "x"}
             (stack_paths.run / "sleeper.json").write_text(json.dumps(stale))
             assert read_run_file(stack_paths, "sleeper") is None
-            assert stop(stack_paths, {"sleeper": 0.2}) == []
+            assert stop(stack_paths, [component()]) == []
             assert kill_leftovers(stack_paths) == []
             assert innocent.poll() is None
         finally:
@@ -104,7 +104,7 @@ def test_a_damaged_run_file_counts_as_none(stack_paths, content):
 def test_stopping_one_component_leaves_the_others(stack_paths, component):
     start(stack_paths, component())
     other = start(stack_paths, component(name="other"))
-    stop(stack_paths, {"sleeper": 1.0})
+    stop(stack_paths, [component()])
     assert read_run_file(stack_paths, "other") == other
 
 
