@@ -37,6 +37,14 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
                 title="Dry run",
                 description="Only say what a run would do and cost: see the log of the task `plan`. Changes nothing.",
             ),
+            "prefix": Param(
+                "",
+                type="string",
+                maxLength=1024,
+                title="Only keys below",
+                description="Index only the objects whose keys begin so, as the pages show keys: docs/2024/. Nothing "
+                "outside is touched, and the run does not count as one of the whole source. Empty: everything.",
+            ),
             "rewrite": Param(
                 [],
                 type="array",
@@ -67,7 +75,7 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
         asked = HITLOperator(
             task_id="approve_deletes",
             subject=f"{name}: delete the rows of objects that vanished?",
-            body=f"{{{{ deletes_question({name!r}) }}}}",
+            body=f"{{{{ deletes_question({name!r}, params.prefix) }}}}",
             options=[steps.KEEP_ROWS, steps.DELETE_ROWS],
             defaults=steps.KEEP_ROWS,
             response_timeout=timedelta(hours=pipeline.thresholds.ask_about_deletes_h or 1),

@@ -7,9 +7,10 @@ in which rows get into Milvus or out of it.
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 
-from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.errors import ConfigError, EmbeddingEtlError
 from include.embedding_etl.lane_collection import LaneCollection, ensure_live
 from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.stages.embed import embed
 from include.embedding_etl.stages.identify import identify
 from include.embedding_etl.stages.purge import purge, purge_collection
@@ -17,6 +18,7 @@ from include.embedding_etl.stages.report import Report, report
 from include.embedding_etl.stages.route import route, route_rewrite
 from include.embedding_etl.stages.scan import scan
 from include.embedding_etl.stages.sync import sync
+from include.embedding_etl.storage.select import check_source_prefix
 from include.embedding_etl.turn import give_turn_back, take_turn
 
 
@@ -26,6 +28,7 @@ class Request:
 
     rewrite: Set[str] = frozenset()  # lanes whose rows are all written again, from stored vectors
     approved_deletes: int = 0  # up to how many objects may vanish at once
+    prefix: str = ""  # only objects whose keys begin so; "" = all
 
 
 def converge(
@@ -38,13 +41,15 @@ def converge(
     Returns:
         The report; it says whether the run is green. A stage that failed is named in its problems.
     Raises:
+        ConfigError: the request contradicts itself or the pipeline.
         TransientError: another run of the pipeline is at work.
     """
     request = request or Request()
+    check_request(runtime.pipeline, request)
     failures: list[str] = []
-    take_turn(runtime, run_id)
+    take_turn(runtime, run_id, prefix=request.prefix)
     try:
-        look_at_source(runtime, run_id, tell)
+        look_at_source(runtime, run_id, tell, request.prefix)
         for lane in runtime.pipeline.lanes:
             _converge_lane(runtime, run_id, lane, request, failures, tell)
         if not failures:
@@ -60,10 +65,22 @@ def converge(
     return report(runtime, run_id, failures)
 
 
-def look_at_source(runtime: Runtime, run_id: str, tell: Callable[[str], None]) -> None:
-    """Bring ledger.objects up to what the source holds now."""
-    tell(f"scan: listing {runtime.pipeline.source.uri}")
-    scan(runtime, run_id)
+def check_request(pipeline: PipelineSettings, request: Request) -> None:
+    """Whether a run can do what is asked, before it begins.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    check_source_prefix(pipeline.source, request.prefix)
+    if request.prefix and request.rewrite:
+        raise ConfigError("rewrite: a lane's rows are written again all or none: leave out the prefix or rewrite")
+
+
+def look_at_source(runtime: Runtime, run_id: str, tell: Callable[[str], None], prefix: str = "") -> None:
+    """Bring ledger.objects up to what the source holds now, or holds now below a prefix."""
+    below = f", only keys below {prefix!r}" if prefix else ""
+    tell(f"scan: listing {runtime.pipeline.source.uri}{below}")
+    scan(runtime, run_id, prefix)
     tell("identify: looking at what is new or changed")
     identify(runtime, run_id)
 

@@ -30,19 +30,19 @@ class Deletions:
         return self.doomed > self.allowed
 
 
-def doomed_entries(runtime: Runtime, collection: LaneCollection) -> Iterator[Entry]:
-    """Entries of objects that the source no longer has, or that the lane no longer takes."""
-    for change in lane_changes(runtime, collection):
+def doomed_entries(runtime: Runtime, collection: LaneCollection, prefix: str = "") -> Iterator[Entry]:
+    """Entries of objects below a prefix that the source no longer has, or that the lane no longer takes."""
+    for change in lane_changes(runtime, collection, prefix):
         if change.action is Action.DELETE and change.entry is not None:
             yield change.entry
 
 
-def count_deletions(runtime: Runtime, collection: LaneCollection) -> Deletions:
-    """Count them, and keep the first few keys for people."""
+def count_deletions(runtime: Runtime, collection: LaneCollection, prefix: str = "") -> Deletions:
+    """Count them, and keep the first few keys for people. What is allowed is a fraction of what is below the prefix."""
     limits = runtime.pipeline.thresholds
-    doomed = (entry.key for entry in doomed_entries(runtime, collection))
+    doomed = (entry.key for entry in doomed_entries(runtime, collection, prefix))
     first_keys = tuple(islice(doomed, SHOWN_KEYS))
-    indexed = runtime.ledger.entries.totals(collection.name).objects
+    indexed = runtime.ledger.entries.totals(collection.name, prefix).objects
     allowed = max(limits.min_delete_objects, int(limits.max_delete_fraction * indexed))
     return Deletions(collection.lane, len(first_keys) + sum(1 for _ in doomed), indexed, allowed, first_keys)
 
@@ -53,9 +53,13 @@ def live_collections(runtime: Runtime) -> list[LaneCollection]:
     return [live for live in found if live is not None and runtime.store.has_collection(live.name)]
 
 
-def pending_approval(runtime: Runtime) -> Sequence[Deletions]:
-    """The lanes that would delete more than may go without a person's word. All are counted before any row goes."""
-    counted = [count_deletions(runtime, live) for live in live_collections(runtime)]
+def pending_approval(runtime: Runtime, prefix: str = "") -> Sequence[Deletions]:
+    """The lanes that would delete more than may go without a person's word. All are counted before any row goes.
+
+    Args:
+        prefix: What the run has listed: only rows of keys that begin so are counted.
+    """
+    counted = [count_deletions(runtime, live, prefix) for live in live_collections(runtime)]
     return [deletions for deletions in counted if deletions.needs_approval]
 
 

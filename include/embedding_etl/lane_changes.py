@@ -14,13 +14,13 @@ from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import Limits, ObjectRecord
 
 
-def lane_changes(runtime: Runtime, collection: LaneCollection) -> Iterator[Change]:
-    """One decision per object that the collection has or should have, in key order, with flat memory."""
+def lane_changes(runtime: Runtime, collection: LaneCollection, prefix: str = "") -> Iterator[Change]:
+    """One decision per object below a prefix that the collection has or should have, in key order, with flat memory."""
     ledger, pipeline, lane = runtime.ledger, runtime.pipeline, collection.lane
-    with closing(open_letters(runtime, lane, collection.fingerprint)) as letters:
+    with closing(open_letters(runtime, lane, collection.fingerprint, prefix)) as letters:
         yield from decide_changes(
-            ledger.objects.stream(pipeline.name),
-            ledger.entries.stream(collection.name),
+            ledger.objects.stream(pipeline.name, prefix),
+            ledger.entries.stream(collection.name, prefix),
             lambda record: accepts(runtime, lane, record),
             letters.holds,
         )
@@ -31,9 +31,9 @@ def accepts(runtime: Runtime, lane: str, record: ObjectRecord) -> bool:
     return lane in lanes_for(record.media_type, runtime.pipeline.lanes)
 
 
-def open_letters(runtime: Runtime, lane: str, fingerprint: str) -> "LetterCursor":
-    """The lane's open dead letters, to be asked in step with the objects."""
-    letters = runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane, fingerprint)
+def open_letters(runtime: Runtime, lane: str, fingerprint: str, prefix: str = "") -> "LetterCursor":
+    """The lane's open dead letters below a prefix, to be asked in step with the objects."""
+    letters = runtime.ledger.dead_letters.open_for(runtime.pipeline.name, lane, fingerprint, prefix)
     return LetterCursor(letters, hash_limits(runtime.pipeline.limits))
 
 

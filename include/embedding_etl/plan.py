@@ -51,6 +51,7 @@ class Plan:
     """What a run would do."""
 
     pipeline: str
+    prefix: str = ""  # all figures are about objects whose keys begin so; "" = all
     objects: int = 0
     bytes: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
@@ -79,9 +80,11 @@ def without_new_ledger(places: Places) -> Iterator[Places]:
         yield places.model_copy(update={"ledger_url": SecretStr(f"sqlite:///{directory}/ledger.db")})
 
 
-def plan(runtime: Runtime) -> Plan:
+def plan(runtime: Runtime, prefix: str = "") -> Plan:
     """List, identify and compare, as a run would, with every file in a temporary directory.
 
+    Args:
+        prefix: Only objects whose keys begin so.
     Raises:
         ConfigError, TransientError: the source cannot be listed.
     """
@@ -92,22 +95,24 @@ def plan(runtime: Runtime) -> Plan:
             state,
             "snapshot.parquet",
             source.uri,
-            runtime.source.list(),
+            runtime.source.list(prefix),
             KeyFilter(source.include, source.exclude).accepts,
+            prefix=prefix,
         )
-        result = Plan(runtime.pipeline.name, snapshot.objects, snapshot.bytes)
+        result = Plan(runtime.pipeline.name, prefix, snapshot.objects, snapshot.bytes)
         with state.writer(RECORDS, WORK) as writer:
-            for batch in batched(_records(runtime, iter_snapshot(state, snapshot)), 2_000):
+            for batch in batched(_records(runtime, iter_snapshot(state, snapshot), prefix), 2_000):
                 writer.write(work_batch(batch))
         result.skipped = dict(Counter(record.skip_reason for record in read_work(state, RECORDS) if record.skip_reason))
         for lane in runtime.pipeline.lanes:
-            result.lanes[lane] = _plan_lane(runtime, lane, state)
+            result.lanes[lane] = _plan_lane(runtime, lane, state, prefix)
     return result
 
 
-def _records(runtime: Runtime, listing: Iterator[ListedObject]) -> Iterator[ObjectRecord]:
+def _records(runtime: Runtime, listing: Iterator[ListedObject], prefix: str) -> Iterator[ObjectRecord]:
     """ledger.objects as `identify` would leave it."""
-    for listed, record in merge(listing, known_objects(runtime), lambda item: item.key, lambda item: item.key):
+    known = known_objects(runtime, prefix)
+    for listed, record in merge(listing, known, lambda item: item.key, lambda item: item.key):
         if listed is not None:
             unchanged = record is not None and not record.vanished and record.same_version(listed)
             yield record if unchanged and record is not None else look_at(runtime, listed)
@@ -115,15 +120,15 @@ def _records(runtime: Runtime, listing: Iterator[ListedObject]) -> Iterator[Obje
             yield replace(record, vanished=True)
 
 
-def _plan_lane(runtime: Runtime, lane: str, state: StateStore) -> LanePlan:
+def _plan_lane(runtime: Runtime, lane: str, state: StateStore, prefix: str) -> LanePlan:
     live = find_live(runtime, lane)
     settings = runtime.pipeline.lanes[lane]
     info = live.info if live else resolve_model(settings.model, runtime.places.models_dir)
     digest = live.fingerprint if live else fingerprint(info, settings.chunk)
     result = LanePlan(differs=live.differs if live else ())
     gone = {record.content_hash for record in read_work(state, RECORDS) if record.vanished and record.content_hash}
-    letters = open_letters(runtime, lane, digest)
-    entries = runtime.ledger.entries.stream(live.name) if live else iter(())
+    letters = open_letters(runtime, lane, digest, prefix)
+    entries = runtime.ledger.entries.stream(live.name, prefix) if live else iter(())
     with closing(letters):
         changes = decide_changes(
             read_work(state, RECORDS), entries, lambda record: accepts(runtime, lane, record), letters.holds
@@ -158,7 +163,8 @@ def _counted(changes: Iterator[Change], gone: Set[str], result: LanePlan) -> Ite
 
 def plan_lines(plan: Plan) -> list[str]:
     """The plan as lines for a log."""
-    lines = [f"{plan.pipeline}: a run would, for {plan.objects} objects ({plan.bytes} bytes) in storage:"]
+    below = f", only keys below {plan.prefix!r}" if plan.prefix else ""
+    lines = [f"{plan.pipeline}: a run would, for {plan.objects} objects ({plan.bytes} bytes) in storage{below}:"]
     lines += [
         f"  {lane}: " + ", ".join(f"{value} {name}" for name, value in figures.items())
         for lane, figures in plan.summary().items()

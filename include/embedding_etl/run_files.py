@@ -1,10 +1,15 @@
-"""Where one run's files lie below the state URI. Run ids come from outside: they never become paths as they are."""
+"""Where one run's files lie below the state URI. Run ids come from outside: they never become paths as they are.
+
+A run's snapshot also says which keys the run is about.
+"""
 
 import hashlib
 import re
 from dataclasses import dataclass
 
 from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.snapshot import read_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,17 @@ class RunFiles:
         """What the embed stage made of that shard."""
         lane, number = parse_shard(reference)
         return f"{self.prefix}/{lane}/embedded-{number:03d}.parquet"
+
+
+def listed_prefix(runtime: Runtime, run_id: str) -> str:
+    """What all keys begin with that a run has listed; "" = it has listed the whole source.
+
+    Every stage asks the snapshot, so that none can take a listing of a part for one of everything.
+
+    Raises:
+        IntegrityError: the run has no complete listing.
+    """
+    return read_snapshot(runtime.state, RunFiles(runtime.pipeline.name, run_id).snapshot).prefix
 
 
 def shard_reference(lane: str, number: int) -> str:

@@ -1,4 +1,6 @@
-"""A complete listing as a Parquet file, in UTF-8 byte order of the key. There is no such thing as a partial one.
+"""A complete listing as a Parquet file, in UTF-8 byte order of the key. There is no such thing as an unfinished one.
+
+It may be one of the keys below a prefix: then it says so, is complete for them, and says nothing about others.
 
 The listing first goes to a temporary Arrow file, in sorted runs. Only when its end was reached does the snapshot begin
 to be written: copied as it is when the store listed in order, merged when it did not (SeaweedFS lists folder by
@@ -48,6 +50,7 @@ class Snapshot:
     complete: bool
     resorted: bool  # the store does not list in UTF-8 byte order
     token: int = 0  # of the lease it was listed under: a later listing has a greater one
+    prefix: str = ""  # what all its keys begin with: of other keys it says nothing; "" = it is of the whole source
 
 
 def write_snapshot(
@@ -57,6 +60,7 @@ def write_snapshot(
     listing: Iterable[ListedObject],
     accept: Callable[[str], bool],
     token: int = 0,
+    prefix: str = "",
 ) -> Snapshot:
     """Consume a listing to its end and keep it.
 
@@ -67,13 +71,15 @@ def write_snapshot(
         listing: In any order; whatever it raises passes through, and no file is left.
         accept: Whether a key belongs to the pipeline; the others are not recorded.
         token: Of the lease that the listing is made under.
+        prefix: What was listed, if not the whole source.
     Raises:
-        IntegrityError: a key was listed twice.
+        IntegrityError: a key was listed twice, or one that is not below the prefix.
         TransientError: no room for the temporary file, or the state's place did not take the snapshot.
     """
     with tempfile.TemporaryDirectory(prefix="embedding-etl-") as directory:
         spilled = Path(directory) / "listing.arrow"
-        runs, resorted = _spill(spilled, (listed for listed in listing if accept(listed.key)))
+        within = _within(prefix, listing, source_uri)
+        runs, resorted = _spill(spilled, (listed for listed in within if accept(listed.key)))
         with pa.OSFile(str(spilled)) as file, state.writer(path, _SCHEMA) as writer:
             reader = pa.ipc.open_file(file)
             batches = _merged(reader, runs) if resorted else map(reader.get_batch, range(reader.num_record_batches))
@@ -81,9 +87,7 @@ def write_snapshot(
             for batch in _without_duplicates(batches, source_uri):
                 writer.write(batch)
                 size_bytes += batch.column("size_bytes").to_numpy().sum().item()
-            snapshot = Snapshot(
-                path, source_uri, writer.rows, size_bytes, complete=True, resorted=resorted, token=token
-            )
+            snapshot = Snapshot(path, source_uri, writer.rows, size_bytes, True, resorted, token, prefix)
             writer.set_metadata({_METADATA_KEY: json.dumps(_facts(snapshot))})
     return snapshot
 
@@ -120,7 +124,7 @@ def iter_snapshot(state: StateStore, snapshot: Snapshot) -> Iterator[ListedObjec
     objects = 0
     previous = ""
     for batch in state.iter_batches(snapshot.path):
-        for listed in _objects_of(batch):
+        for listed in _within(snapshot.prefix, _objects_of(batch), state.uri_of(snapshot.path)):
             if listed.key <= previous and objects:
                 raise IntegrityError(f"{state.uri_of(snapshot.path)}: {listed.key!r} is not in order")
             previous = listed.key
@@ -138,7 +142,20 @@ def _facts(snapshot: Snapshot) -> dict[str, str | int | bool]:
         "complete": snapshot.complete,
         "resorted": snapshot.resorted,
         "token": snapshot.token,
+        "prefix": snapshot.prefix,
     }
+
+
+def _within(prefix: str, listing: Iterable[ListedObject], where: str) -> Iterator[ListedObject]:
+    """Pass objects on.
+
+    Raises:
+        IntegrityError: a key is not below the prefix.
+    """
+    for listed in listing:
+        if not listed.key.startswith(prefix):
+            raise IntegrityError(f"{where}: {listed.key!r} is in a listing of the keys below {prefix!r}")
+        yield listed
 
 
 def _spill(path: Path, listing: Iterator[ListedObject]) -> tuple[list[range], bool]:

@@ -4,14 +4,16 @@ from include.embedding_etl.errors import TransientError
 from include.embedding_etl.runtime import Runtime
 
 
-def take_turn(runtime: Runtime, run_id: str, wait_s: float = 0.0) -> None:
+def take_turn(runtime: Runtime, run_id: str, wait_s: float = 0.0, prefix: str = "") -> None:
     """Open the run and make it the one that may ingest. Its stages keep the turn; report gives it back.
 
+    Args:
+        prefix: What the run is about: one of a part of the source is no word about all of it, and is recorded so.
     Raises:
         TransientError: another run is at work; the message names it.
     """
     runtime.lease(runtime.turn, run_id, wait_s)
-    runtime.ledger.runs.start(run_id, runtime.pipeline.name)
+    runtime.ledger.runs.start(run_id, runtime.pipeline.name, "backfill" if prefix else "ingest")
 
 
 def give_turn_back(runtime: Runtime, run_id: str) -> None:

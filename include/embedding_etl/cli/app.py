@@ -16,6 +16,8 @@ from include.embedding_etl.cli.session import Json, Pipeline, console, new_run_i
 from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.settings import Places
 
+Prefix = Annotated[str, typer.Option(help="Only objects whose keys begin so, as the pages show keys: docs/2024/")]
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models_app = typer.Typer(no_args_is_help=False, help="List each lane's model, or fetch full-size ones from the hub.")
 ledger_app = typer.Typer(no_args_is_help=True, help="The ledger's schema.")
@@ -44,6 +46,7 @@ def run(
         list[str] | None, typer.Option(help="Lane whose rows are all written again, from stored vectors; repeatable")
     ] = None,
     approve_deletes: Annotated[int, typer.Option(min=0, help="Up to how many objects may vanish at once")] = 0,
+    prefix: Prefix = "",
     as_json: Json = False,
 ) -> None:
     """Converge the pipeline here and now, without Airflow. Exit code 1 if the run is red."""
@@ -55,19 +58,20 @@ def run(
             known = ", ".join(runtime.pipeline.lanes)
             raise ConfigError(f"--rewrite: {pipeline} has no lane {unknown[0]!r}; it has: {known}")
         with progress() as tell:
-            result = converge(runtime, new_run_id(), Request(frozenset(rewrite or ()), approve_deletes), tell)
+            request = Request(frozenset(rewrite or ()), approve_deletes, prefix)
+            result = converge(runtime, new_run_id(), request, tell)
     show(result.to_json(), as_json, lambda: tables.show_report(console, result))
     raise typer.Exit(0 if result.green else 1)
 
 
 @app.command()
-def plan(pipeline: Pipeline, as_json: Json = False) -> None:
+def plan(pipeline: Pipeline, prefix: Prefix = "", as_json: Json = False) -> None:
     """What a run would do. Lists the source and looks at what is new; writes nothing anywhere."""
     from include.embedding_etl.plan import plan as make_plan
     from include.embedding_etl.plan import without_new_ledger
 
     with without_new_ledger(Places()) as places, opened(pipeline, places) as runtime:
-        result = make_plan(runtime)
+        result = make_plan(runtime, prefix)
     show(result.to_json(), as_json, lambda: tables.show_plan(console, result))
 
 

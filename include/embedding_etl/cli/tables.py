@@ -30,7 +30,7 @@ def plain(value: object, width: int = 0) -> Text:
     return Text(cleaned if not width or len(cleaned) <= width else cleaned[: width - 1] + "…")
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str | Text, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
         name, left = column.lstrip("<"), column.startswith("<")
@@ -42,7 +42,7 @@ def _table(title: str, *columns: str) -> Table:
 def show_report(console: Console, report: "Report") -> None:
     """The table at the end of a run."""
     table = _table(
-        f"{report.pipeline}: {report.listed} objects in storage",
+        _headline(f"{report.pipeline}: {report.listed} objects in storage", report.prefix),
         "<lane", "objects", "indexed", "rows", "embedded", "chunks", "calls", "reused", "dead", "seconds",
     )  # fmt: skip
     for lane, figures in report.lanes.items():
@@ -60,8 +60,14 @@ def show_report(console: Console, report: "Report") -> None:
         show_difference(console, lane, figures.differs)
     if report.green:
         console.print("Green: storage, ledger and Milvus agree.", style="green")
+        if report.prefix:
+            console.print(plain(f"A partial run: only keys below {report.prefix!r}. It says nothing about others."))
     for problem in report.problems:
         console.print(Text("Red: ", style="red bold") + plain(problem))
+
+
+def _headline(text: str, prefix: str) -> Text:
+    return plain(f"{text}, only keys below {prefix!r}" if prefix else text)
 
 
 def show_left_out(console: Console, unrouted: dict[str, int], skipped: dict[str, int]) -> None:
@@ -82,7 +88,7 @@ def show_difference(console: Console, lane: str, differs: Sequence[str]) -> None
 def show_plan(console: Console, plan: "Plan") -> None:
     """What a run would do."""
     table = _table(
-        f"{plan.pipeline}: a run would, for {plan.objects} objects in storage",
+        _headline(f"{plan.pipeline}: a run would, for {plan.objects} objects in storage", plan.prefix),
         "<lane", "new", "changed", "renamed", "deleted", "reusable", "dead", "deferred", "unchanged",
     )  # fmt: skip
     for lane, figures in plan.lanes.items():
@@ -117,7 +123,8 @@ def show_status(console: Console, status: "Status") -> None:
         if figures.problem:
             console.print(Text(f"{lane}: ", style="red bold") + plain(figures.problem))
     if status.last_run is not None:
-        console.print(plain(f"Last run: {status.last_run.run_id}, {status.last_run.state}"))
+        partial = ", of a part of the source" if status.last_run.kind == "backfill" else ""
+        console.print(plain(f"Last run: {status.last_run.run_id}, {status.last_run.state}{partial}"))
 
 
 def show_hits(console: Console, lane: str, hits: Sequence[Hit]) -> None:

@@ -152,7 +152,7 @@ class DeadLetters:
         return found[0] if found else None
 
     def open_for(self, pipeline: str, lane: str, fingerprint: str, prefix: str = "") -> Iterator[DeadLetter]:
-        """The open letters of a lane and fingerprint below a prefix, dismissed ones too, in byte order of their keys."""
+        """The open letters of a lane and fingerprint below a prefix, dismissed ones too, in byte order of keys."""
         return self._stream(*_open_in(pipeline, lane, fingerprint), *begins_with(dead_letters.c.key, prefix))
 
     def dismissed_for(self, pipeline: str, lane: str, fingerprint: str, prefix: str = "") -> Iterator[DeadLetter]:

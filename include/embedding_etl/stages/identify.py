@@ -28,6 +28,8 @@ ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 def identify(runtime: Runtime, run_id: str) -> Figures:
     """Compare the run's snapshot with ledger.objects and write down what is new, changed, back, or gone.
 
+    Where the snapshot is of a prefix, nothing is said about the objects outside of it.
+
     Committed in batches: a run that dies here goes on where it stopped.
 
     Raises:
@@ -42,7 +44,8 @@ def identify(runtime: Runtime, run_id: str) -> Figures:
         Heartbeat(ledger, lease),
         ThreadPoolExecutor(THREADS) as threads,
     ):
-        changes = compare_listing(iter_snapshot(runtime.state, snapshot), known_objects(runtime))
+        known = known_objects(runtime, snapshot.prefix)
+        changes = compare_listing(iter_snapshot(runtime.state, snapshot), known)
         for batch in batched(changes, BATCH):
             gone = [record.key for listed, record in batch if listed is None and record is not None]
             seen = [(listed, record) for listed, record in batch if listed is not None]
@@ -65,10 +68,10 @@ def _check_newest(runtime: Runtime, lease: Lease) -> None:
         raise IntegrityError(f"another run has listed {runtime.pipeline.source.uri} since: start a new run")
 
 
-def known_objects(runtime: Runtime) -> Iterator[ObjectRecord]:
-    """What the ledger knows. What was too large for a limit that has been raised since is to be looked at again."""
+def known_objects(runtime: Runtime, prefix: str) -> Iterator[ObjectRecord]:
+    """What the ledger knows below a prefix. What is not too large any more, since a limit was raised, counts as new."""
     limit = runtime.pipeline.limits.max_object_bytes
-    for record in runtime.ledger.objects.stream(runtime.pipeline.name):
+    for record in runtime.ledger.objects.stream(runtime.pipeline.name, prefix):
         fits_now = record.skip_reason == OVERSIZE and record.size_bytes <= limit
         yield replace(record, etag="") if fits_now else record
 

@@ -47,6 +47,7 @@ class Report:
 
     pipeline: str
     run_id: str
+    prefix: str = ""  # all figures are about objects whose keys begin so; "" = all
     listed: int = 0
     known: int = 0
     unrouted: dict[str, int] = field(default_factory=dict)  # media type -> objects that no lane accepts
@@ -76,11 +77,12 @@ def report(runtime: Runtime, run_id: str, failures: Sequence[str] = ()) -> Repor
     result = Report(runtime.pipeline.name, run_id, problems=list(failures))
     with stage(runtime, run_id, "report"):
         listing = _compare_storage(runtime, run_id, result)
+        _count_objects(runtime, result)
         run = runtime.ledger.runs.get(run_id)
         for lane in runtime.pipeline.lanes:
             result.lanes[lane] = LaneReport(runtime.pipeline.alias(lane))
             try:
-                _fill_lane(runtime, lane, run, listing, result.lanes[lane], result.problems)
+                _fill_lane(runtime, lane, run, listing, result)
             except EmbeddingEtlError as error:
                 result.problems.append(f"lane {lane}: {error}")
         _check_failures(runtime, result)
@@ -96,17 +98,13 @@ def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> Snapshot 
         The snapshot, if another run has listed the source since: what only that one saw is not this run's to do.
     """
     pipeline = runtime.pipeline
-    counts = runtime.ledger.objects.counts(pipeline.name)
-    result.unrouted = {kind: n for kind, n in counts.active.items() if not lanes_for(kind, pipeline.lanes)}
-    result.skipped, result.vanished = dict(counts.skipped), counts.vanished
-    result.known = sum(counts.active.values()) + sum(counts.skipped.values())
     try:
         snapshot = read_snapshot(runtime.state, RunFiles(pipeline.name, run_id).snapshot)
-        result.listed = snapshot.objects
+        result.listed, result.prefix = snapshot.objects, snapshot.prefix
         if runtime.ledger.leases.token(runtime.listing) != snapshot.token:
             return snapshot
         differences = compare_listing(
-            iter_snapshot(runtime.state, snapshot), runtime.ledger.objects.stream(pipeline.name)
+            iter_snapshot(runtime.state, snapshot), runtime.ledger.objects.stream(pipeline.name, snapshot.prefix)
         )
         unseen = sum(1 for _, record in differences if record is None or record.skip_reason not in LOOK_AGAIN)
     except EmbeddingEtlError as error:
@@ -117,14 +115,15 @@ def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> Snapshot 
     return None
 
 
-def _fill_lane(
-    runtime: Runtime,
-    lane: str,
-    run: RunRecord | None,
-    listing: Snapshot | None,
-    result: LaneReport,
-    problems: list[str],
-) -> None:
+def _count_objects(runtime: Runtime, result: Report) -> None:
+    counts = runtime.ledger.objects.counts(result.pipeline, result.prefix)
+    result.unrouted = {kind: n for kind, n in counts.active.items() if not lanes_for(kind, runtime.pipeline.lanes)}
+    result.skipped, result.vanished = dict(counts.skipped), counts.vanished
+    result.known = sum(counts.active.values()) + sum(counts.skipped.values())
+
+
+def _fill_lane(runtime: Runtime, lane: str, run: RunRecord | None, listing: Snapshot | None, whole: Report) -> None:
+    result, problems, prefix = whole.lanes[lane], whole.problems, whole.prefix
     _add_figures(result, lane, run)
     live = find_live(runtime, lane)
     if live is None:
@@ -132,8 +131,8 @@ def _fill_lane(
         return
     result.collection, result.differs = live.name, live.differs
     actions: Counter[Action] = Counter()
-    letters = runtime.ledger.dead_letters.dismissed_for(live.pipeline, lane, live.fingerprint)
-    for change, dismissed in merge(_judged(runtime, live, listing), letters, lambda a: a.key, lambda b: b.key):
+    letters = runtime.ledger.dead_letters.dismissed_for(live.pipeline, lane, live.fingerprint, prefix)
+    for change, dismissed in merge(_judged(runtime, live, listing, prefix), letters, lambda a: a.key, lambda b: b.key):
         if change is not None:
             actions[change.action] += 1
             result.dismissed += change.action is Action.DEAD and dismissed is not None
@@ -147,12 +146,12 @@ def _fill_lane(
             + ", ".join(f"{actions[action]} to {action.value}" for action in PENDING if actions[action])
             + ". The failed tasks say why; the next run goes on from here."
         )
-    _compare_milvus(runtime, live, result, problems)
+    _compare_milvus(runtime, live, whole)
 
 
-def _judged(runtime: Runtime, live: LaneCollection, listing: Snapshot | None) -> Iterator[Change]:
+def _judged(runtime: Runtime, live: LaneCollection, listing: Snapshot | None, prefix: str) -> Iterator[Change]:
     """What this run answers for: without the work that only a later listing has brought."""
-    changes = lane_changes(runtime, live)
+    changes = lane_changes(runtime, live, prefix)
     if listing is None:
         yield from changes
         return
@@ -169,8 +168,9 @@ def _came_later(change: Change, listed: ListedObject | None) -> bool:
     return record is not None and (listed is None or not record.same_version(listed))
 
 
-def _compare_milvus(runtime: Runtime, live: LaneCollection, result: LaneReport, problems: list[str]) -> None:
-    totals = runtime.ledger.entries.totals(live.name)
+def _compare_milvus(runtime: Runtime, live: LaneCollection, whole: Report) -> None:
+    result, problems = whole.lanes[live.lane], whole.problems
+    totals = runtime.ledger.entries.totals(live.name, whole.prefix)
     result.rows_ledger = totals.rows
     mend = f"trigger the DAG audit with `repair`, or: `etl audit {runtime.pipeline.name} --repair`"
     if not runtime.store.has_collection(live.name):
@@ -179,7 +179,7 @@ def _compare_milvus(runtime: Runtime, live: LaneCollection, result: LaneReport, 
             f"are missing; {mend}"
         )
         return
-    result.rows_milvus = runtime.store.count(live.name)
+    result.rows_milvus = runtime.store.count(live.name, whole.prefix)
     if result.rows_milvus != totals.rows:
         missing = totals.rows - result.rows_milvus
         kind = f"{missing} are missing" if missing > 0 else f"{-missing} are too many"

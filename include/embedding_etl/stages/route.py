@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from include.embedding_etl.diff import Action
-from include.embedding_etl.errors import TransientError
+from include.embedding_etl.errors import ConfigError, TransientError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_changes import lane_changes
 from include.embedding_etl.lane_collection import LaneCollection
 from include.embedding_etl.ledger.records import Lease
-from include.embedding_etl.run_files import RunFiles, shard_reference
+from include.embedding_etl.run_files import RunFiles, listed_prefix, shard_reference
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.shard_files import WORK, lease_metadata, work_batch
 from include.embedding_etl.stage_figures import Figures, stage
@@ -43,7 +43,12 @@ def route_rewrite(runtime: Runtime, run_id: str, collection: LaneCollection) -> 
     """As `route`, with all rows to be written again from stored vectors: the collection was lost or emptied.
 
     The alias of a live collection is made to point at it again.
+
+    Raises:
+        ConfigError: the run is about a part of the source only; as `route`.
     """
+    if listed_prefix(runtime, run_id):
+        raise ConfigError(f"lane {collection.lane}: rows are written again all or none: leave the prefix out")
     with stage(runtime, run_id, "route", collection.lane) as figures:
         lease = _take_lease(runtime, run_id, collection)
         with durable_write("collection_create"):
@@ -69,7 +74,8 @@ def _cut(
 ) -> list[str]:
     """Two passes over the diff: count, so that few objects make few tasks; then deal them out by cost."""
     objects = size_bytes = 0
-    for change in lane_changes(runtime, collection):
+    prefix = listed_prefix(runtime, run_id)
+    for change in lane_changes(runtime, collection, prefix):
         figures[change.action.value] += 1
         if change.action in WORK_ACTIONS and change.record is not None:
             objects += 1
@@ -82,12 +88,13 @@ def _cut(
     references = [shard_reference(collection.lane, number) for number in numbers]
     metadata = lease_metadata(lease)
     with durable_write("shard"):
-        _deal(runtime, RunFiles(runtime.pipeline.name, run_id), references, metadata, _work(runtime, collection))
+        work = _work(runtime, collection, prefix)
+        _deal(runtime, RunFiles(runtime.pipeline.name, run_id), references, metadata, work)
     return references
 
 
-def _work(runtime: Runtime, collection: LaneCollection) -> Iterator[ObjectRecord]:
-    for change in lane_changes(runtime, collection):
+def _work(runtime: Runtime, collection: LaneCollection, prefix: str) -> Iterator[ObjectRecord]:
+    for change in lane_changes(runtime, collection, prefix):
         if change.action in WORK_ACTIONS and change.record is not None:
             yield change.record
 

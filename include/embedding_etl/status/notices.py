@@ -89,10 +89,13 @@ def digest_notice(runtime: Runtime, links: Sequence[str]) -> Notice:
     name = runtime.pipeline.name
     overview, runs = read_pipeline(runtime), runtime.ledger.runs.since(name, int(time.time() * 1000) - DAY_MS)
     did, ended = _added(runs, (*CHANGES, *COUNTED)), Counter(run.state for run in runs)
+    partial = sum(run.kind == "backfill" for run in runs)
     lines = [
         f"Pipeline {name}: {overview.objects:,} objects in {runtime.pipeline.source.uri}, "
         f"{overview.unrouted_objects:,} of them accepted by no lane.",
-        f"Last 24 hours: {ended['succeeded']} runs green, {ended['failed']} red; {did['new']:,} objects new, "
+        f"Last 24 hours: {ended['succeeded']} runs green, {ended['failed']} red"
+        + (f", {partial} of them of a part of the source" if partial else "")
+        + f"; {did['new']:,} objects new, "
         f"{did['changed']:,} changed, {did['vanished']:,} gone, {did['dead_letters']:,} failed; "
         f"{did['embedded']:,} embedded, {did['reused']:,} reused.",
     ]

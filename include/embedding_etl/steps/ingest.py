@@ -17,14 +17,23 @@ TURN_WAIT_S = 600.0
 
 
 def plan(pipeline: str) -> bool:
-    """Short circuit: a dry run says what a run would do, and ends here. Writes nothing but this task's log and XCom."""
-    if not param("dry_run"):
+    """Short circuit: a dry run says what a run would do, and ends here. Writes nothing but this task's log and XCom.
+
+    Raises:
+        ConfigError: the form contradicts itself or the pipeline.
+    """
+    prefix = _prefix()
+    if not param("dry_run") and not prefix:
         return True
+    from include.embedding_etl.converge import Request, check_request
     from include.embedding_etl.plan import plan as make_plan
     from include.embedding_etl.plan import plan_lines
 
     with open_runtime(pipeline) as runtime:
-        result = make_plan(runtime)
+        check_request(runtime.pipeline, Request(frozenset(param("rewrite") or ()), prefix=prefix))
+        if not param("dry_run"):
+            return True
+        result = make_plan(runtime, prefix)
     for line in plan_lines(result):
         print(line)  # noqa: T201 - the task's log is where people look
     for lane, figures in result.summary().items():
@@ -38,7 +47,7 @@ def wait_for_turn(pipeline: str) -> bool:
 
     with open_runtime(pipeline) as runtime:
         try:
-            take_turn(runtime, run_id())
+            take_turn(runtime, run_id(), prefix=_prefix())
         except TransientError as error:
             print(error)  # noqa: T201 - the task's log is where people look
             return False
@@ -46,11 +55,11 @@ def wait_for_turn(pipeline: str) -> bool:
 
 
 def scan(pipeline: str) -> Summary:
-    """List the source completely."""
+    """List the source completely, or what the run is about."""
     from include.embedding_etl.stages.scan import scan as run_scan
 
     with open_runtime(pipeline) as runtime:
-        snapshot = run_scan(runtime, run_id())
+        snapshot = run_scan(runtime, run_id(), _prefix())
     return {"objects": snapshot.objects, "bytes": snapshot.bytes, "snapshot": snapshot.path}
 
 
@@ -113,10 +122,11 @@ def weigh_deletes(pipeline: str) -> str:
     gives its turn away, so that scheduled runs go on meanwhile.
     """
     from include.embedding_etl.deletions import pending_approval
+    from include.embedding_etl.run_files import listed_prefix
     from include.embedding_etl.turn import give_turn_back, may_ask_about_deletes
 
     with open_runtime(pipeline) as runtime:
-        lanes = pending_approval(runtime)
+        lanes = pending_approval(runtime, listed_prefix(runtime, run_id()))
         doomed = max((deletions.doomed for deletions in lanes), default=0)
         hours = runtime.pipeline.thresholds.ask_about_deletes_h
         if doomed <= int(param("approve_deletes") or 0) or not may_ask_about_deletes(runtime, run_id(), hours):
@@ -126,12 +136,12 @@ def weigh_deletes(pipeline: str) -> str:
     return "approve_deletes"
 
 
-def deletes_question(pipeline: str) -> str:
+def deletes_question(pipeline: str, prefix: str = "") -> str:
     """What the person reads who is asked: how many, of how many, and the first of them."""
     from include.embedding_etl.deletions import describe_deletions, pending_approval
 
     with open_runtime(pipeline) as runtime:
-        return describe_deletions(runtime.pipeline.source.uri, pending_approval(runtime))
+        return describe_deletions(runtime.pipeline.source.uri, pending_approval(runtime, prefix))
 
 
 def purge(pipeline: str) -> Summary:
@@ -147,7 +157,7 @@ def purge(pipeline: str) -> Summary:
     answer = ti.xcom_pull(task_ids="approve_deletes")
     with open_runtime(pipeline) as runtime:
         if answer:
-            take_turn(runtime, run_id(), TURN_WAIT_S)
+            take_turn(runtime, run_id(), TURN_WAIT_S, _prefix())
             stop_asking_about_deletes(runtime, run_id())
             doomed = int(ti.xcom_pull(task_ids="weigh_deletes", key="doomed"))
             if answer["chosen_options"] != [DELETE_ROWS]:
@@ -181,8 +191,15 @@ def report(pipeline: str) -> Summary:
         for lane, figures in result.lanes.items()
     }
     for asset, event in _outlet_events():
-        event.extra = lanes[asset]
+        event.extra = {**lanes[asset], "prefix": result.prefix}
+    if result.prefix:
+        print(f"Green for the keys below {result.prefix!r} only: nothing is said about others.")  # noqa: T201
     return {"objects": result.listed, "lanes": {lane: figures["rows"] for lane, figures in lanes.items()}}
+
+
+def _prefix() -> str:
+    """What the run is about: only objects whose keys begin so; "" = all."""
+    return str(param("prefix") or "")
 
 
 def _outlet_events() -> list[tuple[str, Any]]:

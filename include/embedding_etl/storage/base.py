@@ -23,13 +23,15 @@ class Fetched:
 class Source(Protocol):
     """A bucket prefix or a directory."""
 
-    def list(self) -> Iterator[ListedObject]:
-        """All objects under the prefix, in the store's own order, page by page, with flat memory.
+    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+        """All objects of the source, in the store's own order, page by page, with flat memory.
 
+        Args:
+            prefix: Only those whose whole key begins so.
         Raises:
             TransientError: the listing broke off after the retries were spent; what was yielded is not complete.
             IntegrityError: the store answered something that cannot be a complete listing.
-            ConfigError: no such bucket or directory, or no permission.
+            ConfigError: no such bucket or directory, no permission, or no key of the source begins with the prefix.
         """
 
     def read_head(self, listed: ListedObject, size_bytes: int) -> tuple[bytes, Mapping[str, str]]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, PoisonObject, TransientError
+from include.embedding_etl.key_range import check_prefix
 from include.embedding_etl.storage.base import Fetched
 from include.embedding_etl.storage.spool import Spool
 from include.embedding_etl.types import ListedObject
@@ -34,21 +35,28 @@ class LocalSource:
         """
         self._root = directory.resolve()
 
-    def list(self) -> Iterator[ListedObject]:
-        """All files, directory by directory.
+    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+        """All files whose keys begin with a prefix, directory by directory.
+
+        Directories are entered from the top, so that a prefix leads no further out than the source itself does.
 
         Raises:
             ConfigError: no such directory, no permission, or a name that is not UTF-8.
             TransientError: the disk or the network share failed.
         """
+        check_prefix(prefix, "")
         skipped = 0
         pending = [""]
         while pending:
-            prefix = pending.pop()
-            for entry in self._entries(prefix):
-                key = prefix + _checked_name(entry, self._root)
+            folder = pending.pop()
+            for entry in self._entries(folder):
+                if not _may_lead_to(folder + entry.name, prefix):
+                    continue
+                key = folder + _checked_name(entry, self._root)
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(f"{key}/")
+                    continue
+                if not key.startswith(prefix):
                     continue
                 status = self._status_of_file(entry)
                 if status is None:
@@ -159,6 +167,11 @@ def _open_below(root: Path, parts: tuple[str, ...]) -> int:
         return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     finally:
         os.close(directory)
+
+
+def _may_lead_to(path: str, prefix: str) -> bool:
+    """Whether a file of this path, or one below a directory of this path, can begin with the prefix."""
+    return path.startswith(prefix) or prefix.startswith(f"{path}/")
 
 
 def _checked_name(entry: os.DirEntry[str], root: Path) -> str:

@@ -14,6 +14,7 @@ from email.header import decode_header, make_header
 import boto3
 
 from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, IntegrityError, PoisonObject, TransientError
+from include.embedding_etl.key_range import check_prefix
 from include.embedding_etl.storage.base import Fetched
 from include.embedding_etl.storage.s3_listing import Page, parse_page
 from include.embedding_etl.storage.s3_refusals import bucket_refusal, error_code, object_refusal
@@ -56,16 +57,18 @@ class S3Source:
         self._bucket = Bucket(match.group(1), session, endpoint_url, region)
         self._backoff_s = backoff_s
 
-    def list(self) -> Iterator[ListedObject]:
+    def list(self, prefix: str = "") -> Iterator[ListedObject]:
         """All objects under the prefix, in the store's order. The next page is on its way while one is consumed.
 
         Raises:
             TransientError, IntegrityError, ConfigError: as base.Source says.
         """
+        check_prefix(prefix, self._prefix)
+        prefix = prefix or self._prefix
         executor = ThreadPoolExecutor(1, thread_name_prefix="s3-listing")
         tokens: set[str] = set()
         try:
-            pending = executor.submit(self._page, None)
+            pending = executor.submit(self._page, prefix, None)
             while True:
                 page = pending.result()
                 if page.next_token is not None:
@@ -74,7 +77,7 @@ class S3Source:
                             f"{self.uri}: the listing goes in circles: a continuation token came twice"
                         )
                     tokens.add(page.next_token)
-                    pending = executor.submit(self._page, page.next_token)
+                    pending = executor.submit(self._page, prefix, page.next_token)
                 yield from page.objects
                 if page.next_token is None:
                     return
@@ -120,19 +123,19 @@ class S3Source:
             meta = retried(lambda: self._download_once(listed, spool), self._backoff_s)
             yield spool.fetched(meta)
 
-    def _page(self, token: str | None) -> Page:
-        return retried(lambda: self._page_once(token), self._backoff_s)
+    def _page(self, prefix: str, token: str | None) -> Page:
+        return retried(lambda: self._page_once(prefix, token), self._backoff_s)
 
-    def _page_once(self, token: str | None) -> Page:
+    def _page_once(self, prefix: str, token: str | None) -> Page:
         # Keys may hold characters that XML 1.0 cannot: encoding-type=url is the only way to get them exactly.
-        query = {"list-type": "2", "encoding-type": "url", "prefix": self._prefix}
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
         if token is not None:
             query["continuation-token"] = token
         with self._bucket.get("", query, {}) as response:
             document = response.read(None if response.status == 200 else _ERROR_BYTES)
             if response.status != 200:
                 raise bucket_refusal(self.uri, response.status, error_code(document))
-        return parse_page(document, self.uri, self._prefix)
+        return parse_page(document, self.uri, prefix)
 
     def _read_once(
         self, listed: ListedObject, stage: str, start: int, size_bytes: int

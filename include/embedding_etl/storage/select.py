@@ -5,13 +5,24 @@ from urllib.parse import unquote
 
 import boto3
 
+from include.embedding_etl.key_range import check_prefix
 from include.embedding_etl.s3_credentials import S3Credentials, credentials_from
 from include.embedding_etl.settings import PROJECT_ROOT, Places, SourceSettings
 from include.embedding_etl.storage.base import Source
 from include.embedding_etl.storage.local import LocalSource
 from include.embedding_etl.storage.s3 import S3Source
 
-__all__ = ["S3Credentials", "open_source"]
+__all__ = ["S3Credentials", "check_source_prefix", "open_source"]
+
+
+def check_source_prefix(settings: SourceSettings, prefix: str) -> None:
+    """Whether keys of a pipeline's source can begin so. Nothing is asked of the source.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    named = settings.uri.removeprefix("s3://").partition("/")[2] if settings.uri.startswith("s3://") else ""
+    check_prefix(prefix, named)
 
 
 def open_source(settings: SourceSettings, places: Places, credentials: S3Credentials | None = None) -> Source:

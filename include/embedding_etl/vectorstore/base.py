@@ -82,8 +82,8 @@ class VectorStore(Protocol):
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Delete by primary key, split by count. Absent ids are fine."""
 
-    def count(self, name: str) -> int:
-        """How many rows there are, read with Strong consistency."""
+    def count(self, name: str, prefix: str = "") -> int:
+        """How many rows there are of objects whose keys begin so, read with Strong consistency."""
 
     def flush(self, name: str) -> None:
         """Seal what was written: the server builds the index of it, by and by."""

@@ -107,9 +107,9 @@ class InMemoryStore:
         for each in ids:
             entities.pop(each, None)
 
-    def count(self, name: str) -> int:
-        """How many rows there are."""
-        return len(self._readable(name).entities)
+    def count(self, name: str, prefix: str = "") -> int:
+        """How many rows there are of objects whose keys begin so."""
+        return sum(str(row["object_key"]).startswith(prefix) for row in self._readable(name).entities.values())
 
     def flush(self, name: str) -> None:
         """There is nothing to seal."""

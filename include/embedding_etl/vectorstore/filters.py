@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable
 
 from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.key_range import first_behind
 from include.embedding_etl.vectorstore.schema import FIELDS, FIELDS_BY_NAME, ID_FIELD
 
 _META = "meta."
@@ -42,6 +43,16 @@ def in_list(field: str, values: Iterable[str | int]) -> str:
     if field.startswith(_META):  # Milvus Lite has no `in` for JSON paths
         return any_of(equals(field, value) for value in values)
     return f"{_path(field)} in [{', '.join(_literal(field, value) for value in values)}]"
+
+
+def begins_with(field: str, prefix: str) -> str:
+    """`field` begins so; `like` would take % and _ for more than they are. "" = the empty filter.
+
+    Raises:
+        ConfigError: as `equals`.
+    """
+    bounds = [(">=", prefix), ("<", first_behind(prefix))]
+    return all_of(f"{_path(field)} {sign} {_literal(field, bound)}" for sign, bound in bounds if bound)
 
 
 def any_of(expressions: Iterable[str]) -> str:

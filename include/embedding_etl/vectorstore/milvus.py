@@ -21,7 +21,7 @@ from include.embedding_etl.vectorstore.connection import Connection, Driver
 from include.embedding_etl.vectorstore.definitions import add_fields, add_index
 from include.embedding_etl.vectorstore.descriptions import dimension_of, properties_of, require_same, server_address
 from include.embedding_etl.vectorstore.failures import AlreadyExists, NotFound, TooLarge
-from include.embedding_etl.vectorstore.filters import in_list
+from include.embedding_etl.vectorstore.filters import begins_with, in_list
 from include.embedding_etl.vectorstore.reading import read_by_id, read_in_order
 from include.embedding_etl.vectorstore.retry import STANDARD_RETRY, RetryPolicy
 from include.embedding_etl.vectorstore.schema import ID_FIELD, VECTOR_FIELD, entity, search_params
@@ -189,9 +189,9 @@ class MilvusStore:
         for batch in by_count(ids):
             self._call("delete", name, load=name, filter=in_list(ID_FIELD, batch))
 
-    def count(self, name: str) -> int:
-        """How many rows there are, read with Strong consistency."""
-        return int(self._query(name, "", ["count(*)"])[0]["count(*)"])
+    def count(self, name: str, prefix: str = "") -> int:
+        """How many rows there are of objects whose keys begin so, read with Strong consistency."""
+        return int(self._query(name, begins_with("object_key", prefix), ["count(*)"])[0]["count(*)"])
 
     def flush(self, name: str) -> None:
         """Seal what was written, so that searches use the index."""
