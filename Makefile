@@ -1,4 +1,5 @@
 # Needs Python 3.11 and nothing else: no root, no system package, no container engine. `make help` lists the targets.
+# Only test-browser, cluster and test-cluster want Debian packages, and name them before they install them.
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
@@ -6,6 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STACK := $(BIN)/python -m include.local_stack
+CLUSTER := $(BIN)/python -m include.local_stack.cluster
 IF_INSTALLED := test -x $(BIN)/python || { echo "nothing is installed, so nothing runs"; exit 0; };
 PYTEST_ARGS ?=
 # pip says hundreds of lines, or none at all: of these, what tells a person that it goes on.
@@ -14,8 +16,16 @@ PROGRESS := | { grep -E --line-buffered 'Downloading .* MB\)|Installing collecte
 LOCK_VENV := .local/lock-venv
 MILVUS_VENV := .venv-milvus
 
+# Installs one package of Debian, as root or by sudo, and says so. A server among them is started by the system on its
+# usual port; ours are others.
+DEBIAN = echo "Installing the Debian package $(1)"; \
+  apt="$$(test "$$(id -u)" = 0 || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq"; \
+  $$apt install -y $(1) >/dev/null 2>&1 || { $$apt update && $$apt install -y $(1) >/dev/null; } || \
+  { echo "It could not be installed: install Debian's package $(1) yourself"; exit 1; }
+
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo down status test check bench lock env test-milvus-server test-browser clean
+.PHONY: help install install-dev demo down status cluster cluster-down cluster-status test check bench lock env \
+  test-milvus-server test-browser test-cluster debian-cluster clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 28
@@ -31,6 +41,15 @@ down: ## stop the embedded stack; data is kept
 
 status: ## say what runs
 	@$(IF_INSTALLED) $(STACK) status
+
+cluster: debian-cluster $(VENV)/.cluster $(MILVUS_VENV)/.installed ## the same demo on PostgreSQL, Redis, a Milvus server and Celery workers
+	@$(CLUSTER) demo
+
+cluster-down: ## stop the cluster; data is kept
+	@$(IF_INSTALLED) $(CLUSTER) down
+
+cluster-status: ## say what of the cluster runs
+	@$(IF_INSTALLED) $(CLUSTER) status
 
 test: install-dev ## run the whole suite on real local servers
 	@echo "Left out: tests marked milvus_server; they install a Milvus server of 60 MB: make test-milvus-server"
@@ -55,15 +74,19 @@ test-milvus-server: install-dev $(MILVUS_VENV)/.installed ## the Milvus suites a
 	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m milvus_server $(PYTEST_ARGS)
 
 test-browser: install-dev ## the pages in a real browser over a whole demo; SCREENSHOTS=docs/ui keeps pictures
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
-	  echo "Installing Chromium (Debian package chromium)"; \
-	  apt="$$(test "$$(id -u)" = 0 || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq"; \
-	  $$apt install -y chromium >/dev/null 2>&1 || { $$apt update && $$apt install -y chromium >/dev/null; } || \
-	  { echo "Chromium could not be installed: install Debian's package chromium yourself"; exit 1; }; }
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { $(call DEBIAN,chromium); }
 	SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
-clean: ## stop the stack, then delete .venv and .local with all data and passwords
+test-cluster: install-dev debian-cluster $(VENV)/.cluster $(MILVUS_VENV)/.installed ## what needs PostgreSQL, Redis and a Milvus server
+	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m cluster $(PYTEST_ARGS)
+
+debian-cluster:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { $(call DEBIAN,postgresql); }
+	@command -v redis-server >/dev/null || { $(call DEBIAN,redis-server); }
+
+clean: ## stop the stacks, then delete .venv and .local with all data and passwords
 	@if [ -x $(BIN)/python ]; then $(STACK) down; fi
+	@if [ -e $(VENV)/.cluster ]; then $(CLUSTER) down; fi
 	rm -rf $(VENV) $(MILVUS_VENV) .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # pip compiles one file after the other, compileall with all cores. Without it every process pays 20 s of imports where
@@ -81,8 +104,16 @@ $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
 	@$(PIP) -r requirements-dev.txt $(PROGRESS)
 	@touch $@
 
+# pymilvus and Airflow stay as requirements.txt has them: the locks agree.
+$(VENV)/.cluster: $(VENV)/.demo requirements-cluster.txt
+	@echo "Installing the locked requirements of the cluster into $(VENV): Celery, drivers of PostgreSQL and Redis"
+	@$(PIP) --no-compile -r requirements-cluster.txt $(PROGRESS)
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+	@touch $@
+
 # An environment of its own: this server's old client and pymilvus 3 cannot live together.
 $(MILVUS_VENV)/.installed: tests/milvus-server.txt
+	@echo "Installing a Milvus server into $(MILVUS_VENV): 60 MB"
 	$(PYTHON) -m venv $(MILVUS_VENV)
 	$(MILVUS_VENV)/bin/python -m pip install $(if $(CI),-qq) -r tests/milvus-server.txt
 	@touch $@
