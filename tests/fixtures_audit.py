@@ -22,8 +22,9 @@ from include.embedding_etl.audit import Audit, audit
 from include.embedding_etl.lane_collection import find_live
 from include.embedding_etl.repair import Repair, repair
 from include.embedding_etl.vectorstore.schema import row_id
+from tests.embedding_endpoint import DIMENSION, word_vector
 from tests.fixtures_milvus import fresh_name, plain_client
-from tests.fixtures_pipeline import DIMENSION, Project, word_vector
+from tests.fixtures_pipeline import Project
 
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
 

@@ -4,21 +4,14 @@ The endpoint speaks the OpenAI protocol over HTTP and embeds by hashing words: f
 outside of how often the model was called.
 """
 
-import base64
-import hashlib
-import json
 import os
-import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
@@ -29,86 +22,8 @@ from include.embedding_etl.settings import Places, find_pipeline
 from include.embedding_etl.stages.report import Report
 from include.embedding_etl.vectorstore.base import VectorStore
 from include.embedding_etl.vectorstore.schema import row_id
+from tests.embedding_endpoint import DIMENSION, EmbeddingEndpoint
 from tests.fixtures_milvus import fresh_name
-
-DIMENSION = 16
-
-
-def word_vector(text: str) -> np.ndarray:
-    """A unit vector that depends on every word of the text and its count."""
-    total = np.full(DIMENSION, 1e-3)
-    for word in re.findall(r"\w+", text.lower()):
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-        total += np.random.default_rng(seed).normal(size=DIMENSION)
-    return (total / np.linalg.norm(total)).astype(np.float32)
-
-
-class EmbeddingEndpoint:
-    """An HTTP server that speaks the OpenAI embeddings protocol. `texts` is every text it was ever asked to embed.
-
-    It answers 503 to the `fail_next` next requests, and to every request with a text that is in `fail_texts`. It
-    refuses texts with `refused_word` in them for good, with 400; `refusals` counts.
-    """
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.fail_next = 0
-        self.fail_texts: set[str] = set()
-        self.refused_word = ""
-        self.refusals = 0
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if endpoint.fail_next > 0 or not endpoint.fail_texts.isdisjoint(asked["input"]):
-                    endpoint.fail_next = max(0, endpoint.fail_next - 1)
-                    self._answer(503, {"error": {"message": "overloaded"}})
-                    return
-                if endpoint.refused_word and any(endpoint.refused_word in text for text in asked["input"]):
-                    endpoint.refusals += 1
-                    self._answer(400, {"error": {"message": f"{endpoint.refused_word}: refused, api_key=hunter2"}})
-                    return
-                endpoint.texts += asked["input"]
-                vectors = [word_vector(text) for text in asked["input"]]
-                as_base64 = asked.get("encoding_format") == "base64"
-                data = [
-                    {
-                        "object": "embedding",
-                        "index": index,
-                        "embedding": base64.b64encode(vector.tobytes()).decode() if as_base64 else vector.tolist(),
-                    }
-                    for index, vector in enumerate(vectors)
-                ]
-                usage = {"prompt_tokens": 1, "total_tokens": 1}
-                self._answer(200, {"object": "list", "model": asked["model"], "data": data, "usage": usage})
-
-            def _answer(self, status: int, document: object) -> None:
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                if status == 503:
-                    self.send_header("Retry-After", "0")  # our own waiting is tested elsewhere
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Nothing on stderr."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def take_texts(self) -> list[str]:
-        """The texts it was asked to embed since the last time, sorted."""
-        taken, self.texts = sorted(self.texts), []
-        return taken
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @dataclass

@@ -8,8 +8,9 @@ import numpy as np
 
 from include.embedding_etl.content_stream import ChunkReady, ContentEnded, Event, ObjectFailed
 from include.embedding_etl.embed.base import Embedder
+from include.embedding_etl.embed.model_calls import in_order
 from include.embedding_etl.embedding_store import Embedding, StoredChunk, check_vectors
-from include.embedding_etl.errors import IntegrityError, PoisonObject
+from include.embedding_etl.errors import EmbeddingEtlError, IntegrityError, PoisonObject
 from include.embedding_etl.types import Chunk, ObjectRecord, Vectors
 
 SORT_WINDOW = 16  # batches of text that are sorted by length together, so that little is padded
@@ -38,16 +39,19 @@ class VectorAssembly:
     """Turns chunk events into ObjectEmbedded and ObjectFailed; every other event passes through.
 
     Args:
-        embedder: The loaded model; called in the thread that reads `outcomes`.
+        embedder: The loaded model; called in the thread that reads `outcomes`, unless it may be called often at once.
         batch_size: Chunks of one model call.
+        at_once: How many calls may run at a time; then the embedder is called from as many threads.
     """
 
-    def __init__(self, embedder: Embedder, batch_size: int) -> None:
+    def __init__(self, embedder: Embedder, batch_size: int, at_once: int = 1) -> None:
         self.model_s = 0.0
         self.model_calls = 0
         self.embedded_chunks = 0
         self._embedder = embedder
         self._batch_size = batch_size
+        self._at_once = at_once
+        self._failure: EmbeddingEtlError | None = None
         self._pending: list[ChunkReady] = []
         self._contents: dict[str, _Content] = {}
 
@@ -72,7 +76,8 @@ class VectorAssembly:
         yield from self._run()
 
     def _window(self, chunk: Chunk) -> int:
-        return self._batch_size * (SORT_WINDOW if chunk.text and chunk.pixels is None else 1)
+        batches = max(SORT_WINDOW, 4 * self._at_once) if chunk.text and chunk.pixels is None else self._at_once
+        return self._batch_size * batches
 
     def _run(self) -> Iterator[ObjectEmbedded | ObjectFailed]:
         """Embed all pending chunks, longest texts first, and hand out contents as soon as a batch completes them.
@@ -81,40 +86,62 @@ class VectorAssembly:
         """
         pending = sorted(self._pending, key=lambda item: len(item.chunk.text), reverse=True)
         self._pending = []
+        started = time.perf_counter()
+        for items, answer in in_order(self._vectors, self._batches(pending), self._at_once):
+            self.model_s += time.perf_counter() - started
+            try:
+                self._take(items, answer.result())
+            except (PoisonObject, IntegrityError) as error:
+                self._find_fault(items, error)
+            except EmbeddingEtlError as error:
+                self._failure = error  # no new calls; those at the model already are waited for, and kept
+            yield from self._finished(dict.fromkeys(item.content_hash for item in items))
+            started = time.perf_counter()
+        if self._failure is not None:
+            raise self._failure
+
+    def _batches(self, pending: list[ChunkReady]) -> Iterator[list[ChunkReady]]:
         for first in range(0, len(pending), self._batch_size):
             batch = [item for item in pending[first : first + self._batch_size] if item.content_hash in self._contents]
-            if batch:
-                self._embed(batch)
-                yield from self._finished(dict.fromkeys(item.content_hash for item in batch))
-
-    def _embed(self, items: list[ChunkReady]) -> None:
-        try:
-            vectors = self._call_model([item.chunk for item in items])
-        except (PoisonObject, IntegrityError) as error:
-            if len(items) > 1:  # find whose fault it is
-                for item in items:
-                    self._embed([item])
+            if self._failure is not None:
                 return
-            self._contents[items[0].content_hash].error = _as_poison(error)
-            return
-        for item, vector in zip(items, vectors, strict=True):
-            self._contents[item.content_hash].vectors[item.chunk.ordinal] = vector
+            if batch:
+                yield batch
 
-    def _call_model(self, chunks: list[Chunk]) -> Vectors:
-        started = time.perf_counter()
-        try:
-            vectors = self._embedder.embed(chunks)
-        finally:
-            self.model_s += time.perf_counter() - started
-        self.model_calls += 1
+    def _vectors(self, items: list[ChunkReady]) -> Vectors:
+        vectors = self._embedder.embed([item.chunk for item in items])
         check_vectors(vectors, self._embedder.dimension, "the model's answer")
-        self.embedded_chunks += len(chunks)
         return vectors
+
+    def _take(self, items: list[ChunkReady], vectors: Vectors) -> None:
+        self.model_calls += 1
+        self.embedded_chunks += len(items)
+        for item, vector in zip(items, vectors, strict=True):
+            if item.content_hash in self._contents:  # else it has failed while this batch was at the model
+                self._contents[item.content_hash].vectors[item.chunk.ordinal] = vector
+
+    def _find_fault(self, items: list[ChunkReady], error: PoisonObject | IntegrityError) -> None:
+        """Of a batch that was refused, find out whose fault it is: by sending one at a time."""
+        if len(items) == 1:
+            self._blame(items[0], error)
+            return
+        for item in items:
+            started = time.perf_counter()
+            try:
+                self._take([item], self._vectors([item]))
+            except (PoisonObject, IntegrityError) as refused:
+                self._blame(item, refused)
+            finally:
+                self.model_s += time.perf_counter() - started
+
+    def _blame(self, item: ChunkReady, error: PoisonObject | IntegrityError) -> None:
+        if item.content_hash in self._contents:
+            self._contents[item.content_hash].error = _as_poison(error)
 
     def _finished(self, content_hashes: Iterable[str]) -> Iterator[ObjectEmbedded | ObjectFailed]:
         for content_hash in content_hashes:
-            content = self._contents[content_hash]
-            if not content.complete() or content.record is None:
+            content = self._contents.get(content_hash)
+            if content is None or not content.complete() or content.record is None:
                 continue
             del self._contents[content_hash]
             if content.error is None and not content.chunks:

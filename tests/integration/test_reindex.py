@@ -16,8 +16,9 @@ from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.vectorstore.fake import InMemoryStore
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.verification import Verification
+from tests.embedding_endpoint import word_vector
 from tests.fixtures_milvus import plain_client
-from tests.fixtures_pipeline import Project, word_vector
+from tests.fixtures_pipeline import Project
 
 COARSE = {"type": "IVF_FLAT", "params": {"nlist": 256}, "search": {"nprobe": 1}}
 

@@ -43,3 +43,8 @@ def load_embedder(settings: ModelSettings, info: ModelInfo, device: str | None =
     """
     module = import_module(f"include.embedding_etl.embed.{_MODULES[settings.kind]}")
     return cast(Loader, module.load)(settings, info, device)
+
+
+def calls_at_once(settings: ModelSettings) -> int:
+    """From how many threads the loaded model may be called: an endpoint from many, a model in this process from one."""
+    return settings.concurrency if settings.kind == "openai" else 1

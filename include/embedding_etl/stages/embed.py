@@ -1,5 +1,6 @@
 """embed: turn one shard's objects into vectors in the embedding store. Milvus is not touched."""
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +16,7 @@ from include.embedding_etl.content_stream import (
 from include.embedding_etl.decoding.process import DecoderPool
 from include.embedding_etl.diff import CHANGED_MEANWHILE
 from include.embedding_etl.embed.base import Embedder
-from include.embedding_etl.embed.load import load_embedder
+from include.embedding_etl.embed.load import calls_at_once, load_embedder
 from include.embedding_etl.embed_output import EmbedOutput
 from include.embedding_etl.errors import ChangedMeanwhile, IntegrityError, TransientError
 from include.embedding_etl.failpoints import durable_write
@@ -71,7 +72,8 @@ def _embed_objects(
         embedder = _LazyEmbedder(
             lambda: load_embedder(collection.settings.model, collection.info), collection.info.dimension
         )
-        assembly = VectorAssembly(embedder, collection.settings.model.batch_size)
+        model = collection.settings.model
+        assembly = VectorAssembly(embedder, model.batch_size, calls_at_once(model))
         decoders = opened.enter_context(DecoderPool(DECODERS))
         settings = DecodeSettings(collection.info.input, collection.settings.chunk, runtime.pipeline.limits)
 
@@ -121,9 +123,11 @@ class _LazyEmbedder:
         self.dimension = dimension
         self._load = load
         self._loaded: Embedder | None = None
+        self._loading = threading.Lock()
 
     def embed(self, chunks: Sequence[Chunk]) -> Vectors:
         """As the loaded model does."""
-        if self._loaded is None:
-            self._loaded = self._load()
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
         return self._loaded.embed(chunks)

@@ -37,7 +37,7 @@ def reindex_tasks(pipelines: list[PipelineSettings]) -> None:
     if len(places) == 1:
         (only,) = places
         prepared >> builds[only].first
-        switch = switched[only]
+        switch, switch_id = switched[only], f"cut_over{only}"
     else:
         # The branch is right above catch_up too: it runs whether there were shards or not, but not in another place.
         at = _places_of_lanes(pipelines)
@@ -46,11 +46,10 @@ def reindex_tasks(pipelines: list[PipelineSettings]) -> None:
             >> task.branch(task_id="choose_place")(reindex.choose_place)(at, ["route", "catch_up"])
             >> [each for build in builds.values() for each in (build.first, build.last)]
         )
-        switch = task.branch(task_id="choose_place_again", trigger_rule="none_failed")(reindex.choose_place)(
-            at, ["cut_over"]
-        )
+        switch_id = "choose_place_again"
+        switch = task.branch(task_id=switch_id, trigger_rule="none_failed")(reindex.choose_place)(at, ["cut_over"])
         switch >> list(switched.values())
-    asked = task.branch(reindex.needs_approval)(PIPELINE, switch.operator.task_id)
+    asked = task.branch(reindex.needs_approval)(PIPELINE, switch_id)
     approved = ApprovalOperator(
         task_id="approve",
         subject="{{ params.pipeline }}, lane {{ params.lane }}: let readers see the new collection?",
