@@ -8,6 +8,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures_models",
     "tests.fixtures_monitoring",
     "tests.fixtures_pipeline",
+    "tests.fixtures_postgresql",
     "tests.fixtures_audit",  # after those that it imports: pytest rewrites their assertions
     "tests.fixtures_scenarios",
     "tests.fixtures_stack",

@@ -1,12 +1,9 @@
-"""Fresh ledgers, one a test. ETL_TEST_LEDGER_URLS (separated by spaces) adds databases of PostgreSQL to SQLite."""
+"""Fresh ledgers, one a test: on SQLite, and on a PostgreSQL server where tests marked `cluster` are wanted."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from include.embedding_etl.ledger import Ledger
 from include.embedding_etl.ledger.records import CollectionRecord, CollectionState, Lease, Letter
@@ -44,22 +41,21 @@ HOSTILE_KEYS = [
 ]
 
 
-@pytest.fixture(
-    params=["sqlite", *os.environ.get("ETL_TEST_LEDGER_URLS", "").split()], ids=lambda url: url.split(":")[0]
-)
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+LEDGERS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.cluster))
+
+
+@pytest.fixture(params=LEDGERS)
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database without tables; on a server a schema of its own."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
-        return
-    schema = f"test_{uuid.uuid4().hex}"
-    url = sa.make_url(request.param)
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        connection.execute(sa.schema.CreateSchema(schema))
-    yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
+    return url_of(request, tmp_path)
+
+
+def url_of(request: pytest.FixtureRequest, directory: Path) -> str:
+    """What a fixture with LEDGERS as its params stands for."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{directory / 'ledger.db'}"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
 
 
 @pytest.fixture
