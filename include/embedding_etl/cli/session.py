@@ -14,6 +14,7 @@ from rich.console import Console
 from include.embedding_etl.errors import EmbeddingEtlError
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import Places, find_pipeline
+from include.embedding_etl.threads import limit_threads
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
@@ -37,6 +38,7 @@ def opened(pipeline: str, places: Places | None = None) -> Iterator[Runtime]:
     """The pipeline's parts, with plain errors."""
     with plain_errors():
         places = places or Places()
+        limit_threads(places)
         with Runtime(find_pipeline(places.pipelines_dir, pipeline), places, one_process=True) as runtime:
             yield runtime
 

@@ -1,10 +1,12 @@
 """Where a local model runs, in which number format, and what every answer goes through."""
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.threads import limit_torch
 from include.embedding_etl.types import ModelInfo, Vectors
 
 if TYPE_CHECKING:
@@ -14,9 +16,11 @@ _MIN_NORM = 1e-12
 
 
 def choose_device(device: str | None) -> "torch.device":
-    """The device that was asked for; None = a GPU when there is one."""
+    """The device that was asked for; None = a GPU when there is one. Also keeps torch to the task's share of cores."""
     import torch
 
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        limit_torch(int(threads))
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 

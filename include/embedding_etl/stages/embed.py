@@ -27,6 +27,7 @@ from include.embedding_etl.run_files import RunFiles, parse_shard
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.shard_files import EmbeddedObject, read_lease, read_work
 from include.embedding_etl.stage_figures import Figures, stage
+from include.embedding_etl.threads import task_threads
 from include.embedding_etl.types import Chunk, ObjectRecord, Vectors
 from include.embedding_etl.vector_assembly import ObjectEmbedded, VectorAssembly
 
@@ -74,7 +75,7 @@ def _embed_objects(
         )
         model = collection.settings.model
         assembly = VectorAssembly(embedder, model.batch_size, calls_at_once(model))
-        decoders = opened.enter_context(DecoderPool(DECODERS))
+        decoders = opened.enter_context(DecoderPool(min(DECODERS, task_threads(runtime.places))))
         settings = DecodeSettings(collection.info.input, collection.settings.chunk, runtime.pipeline.limits)
 
         def known(content_hash: str) -> VectorFile | None:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from include.embedding_etl.errors import IntegrityError, TransientError
 from include.embedding_etl.steps.metrics import count_retry, send_embedded, send_state, send_synced
-from include.embedding_etl.steps.task_context import Summary, open_runtime, param, run_id, task_context
+from include.embedding_etl.steps.task_context import (
+    Summary,
+    checked_pipeline,
+    open_runtime,
+    param,
+    run_id,
+    task_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +27,11 @@ def plan(pipeline: str) -> bool:
     """Short circuit: a dry run says what a run would do, and ends here. Writes nothing but this task's log and XCom.
 
     Raises:
-        ConfigError: the form contradicts itself or the pipeline.
+        ConfigError: the form contradicts itself or the pipeline, or the run could not work on Airflow's workers.
     """
+    from include.embedding_etl.settings import Places
+
+    checked_pipeline(pipeline, Places())
     prefix = _prefix()
     if not param("dry_run") and not prefix:
         return True

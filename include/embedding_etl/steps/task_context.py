@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from include.embedding_etl.runtime import Runtime
+    from include.embedding_etl.settings import PipelineSettings, Places
 
 Summary = dict[str, Any]
 
@@ -29,13 +30,20 @@ def run_id() -> str:
 
 
 def open_runtime(pipeline_name: str) -> Runtime:
-    """The pipeline's parts, with the addresses and secrets of its Airflow connections."""
-    from include.embedding_etl.runtime import Runtime
-    from include.embedding_etl.settings import Places, find_pipeline
-    from include.embedding_etl.steps.connections import milvus_address, s3_credentials
+    """The pipeline's parts, with the addresses and secrets of its Airflow connections.
+
+    Raises:
+        ConfigError: another worker would not see what this one writes.
+    """
+    from include.embedding_etl.settings import Places
+    from include.embedding_etl.threads import limit_threads
 
     places = Places()
-    pipeline = find_pipeline(places.pipelines_dir, pipeline_name)
+    limit_threads(places)  # before anything that starts threads is imported
+    from include.embedding_etl.runtime import Runtime
+    from include.embedding_etl.steps.connections import milvus_address, s3_credentials
+
+    pipeline = checked_pipeline(pipeline_name, places)
     source, milvus = pipeline.source.connection_id, pipeline.milvus.connection_id
     return Runtime(
         pipeline,
@@ -44,6 +52,20 @@ def open_runtime(pipeline_name: str) -> Runtime:
         milvus=milvus_address(milvus) if milvus else None,
         has_ended=has_ended,
     )
+
+
+def checked_pipeline(pipeline_name: str, places: Places) -> PipelineSettings:
+    """The pipeline file, for an Airflow whose workers all see the same ledger, state and source.
+
+    Raises:
+        ConfigError: there is none, or they do not.
+    """
+    from include.embedding_etl.settings import find_pipeline
+    from include.embedding_etl.steps.shared_places import require_shared_places
+
+    pipeline = find_pipeline(places.pipelines_dir, pipeline_name)
+    require_shared_places(pipeline, places)
+    return pipeline
 
 
 def has_ended(owner: str) -> bool:
