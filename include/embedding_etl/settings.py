@@ -41,6 +41,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ListingSettings(_Strict):
+    """How a bucket is listed. More than one stream is for buckets of a million objects and more."""
+
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1  # streams at once, of a store that lists in byte order (S3 does)
+
+
 class SourceSettings(_Strict):
     """Where the objects are."""
 
@@ -48,6 +54,7 @@ class SourceSettings(_Strict):
     connection_id: str | None = None  # an Airflow connection of type aws; None = the usual AWS chain
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()
+    listing: ListingSettings = ListingSettings()
 
     @field_validator("uri")
     @classmethod

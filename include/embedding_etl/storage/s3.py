@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
+from functools import partial
 
 import boto3
 
@@ -17,6 +18,7 @@ from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, Integrit
 from include.embedding_etl.key_range import check_prefix
 from include.embedding_etl.storage.base import Fetched
 from include.embedding_etl.storage.s3_listing import Page, parse_page
+from include.embedding_etl.storage.s3_parallel import list_in_parallel
 from include.embedding_etl.storage.s3_refusals import bucket_refusal, error_code, object_refusal
 from include.embedding_etl.storage.s3_requests import Bucket, Response, retried
 from include.embedding_etl.storage.spool import Spool
@@ -37,6 +39,7 @@ class S3Source:
         endpoint_url: str | None = None,
         region: str | None = None,
         backoff_s: float = 0.25,
+        listing_streams: int = 1,
     ) -> None:
         """Nothing is asked of the store yet.
 
@@ -46,6 +49,7 @@ class S3Source:
             endpoint_url: For stores other than AWS.
             region: None = what the session says; a redirect to another region is followed.
             backoff_s: The first wait before a retry is random below this.
+            listing_streams: By how many streams a big bucket is listed at once.
         Raises:
             ConfigError: the URI is not one of S3.
         """
@@ -56,19 +60,27 @@ class S3Source:
         self._prefix = match.group(2)
         self._bucket = Bucket(match.group(1), session, endpoint_url, region)
         self._backoff_s = backoff_s
+        self._listing_streams = listing_streams
 
     def list(self, prefix: str = "") -> Iterator[ListedObject]:
-        """All objects under the prefix, in the store's order. The next page is on its way while one is consumed.
+        """All objects under the prefix, in the store's order, with pages on their way while one is consumed.
 
         Raises:
             TransientError, IntegrityError, ConfigError: as base.Source says.
         """
         check_prefix(prefix, self._prefix)
         prefix = prefix or self._prefix
+        if self._listing_streams > 1:
+            serial = partial(self._list_on, prefix)
+            return list_in_parallel(self._page, serial, prefix, self._listing_streams, self.uri)
+        return self._list_on(prefix, None)
+
+    def _list_on(self, prefix: str, token: str | None) -> Iterator[ListedObject]:
+        """By one stream: from the beginning, or from a continuation token."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="s3-listing")
         tokens: set[str] = set()
         try:
-            pending = executor.submit(self._page, prefix, None)
+            pending = executor.submit(self._page, prefix, _after(token))
             while True:
                 page = pending.result()
                 if page.next_token is not None:
@@ -77,7 +89,7 @@ class S3Source:
                             f"{self.uri}: the listing goes in circles: a continuation token came twice"
                         )
                     tokens.add(page.next_token)
-                    pending = executor.submit(self._page, prefix, page.next_token)
+                    pending = executor.submit(self._page, prefix, _after(page.next_token))
                 yield from page.objects
                 if page.next_token is None:
                     return
@@ -123,19 +135,20 @@ class S3Source:
             meta = retried(lambda: self._download_once(listed, spool), self._backoff_s)
             yield spool.fetched(meta)
 
-    def _page(self, prefix: str, token: str | None) -> Page:
-        return retried(lambda: self._page_once(prefix, token), self._backoff_s)
+    def _page(self, prefix: str, more: Mapping[str, str]) -> Page:
+        return retried(lambda: self._page_once(prefix, more), self._backoff_s)
 
-    def _page_once(self, prefix: str, token: str | None) -> Page:
+    def _page_once(self, prefix: str, more: Mapping[str, str]) -> Page:
         # Keys may hold characters that XML 1.0 cannot: encoding-type=url is the only way to get them exactly.
-        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
-        if token is not None:
-            query["continuation-token"] = token
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, **more}
         with self._bucket.get("", query, {}) as response:
             document = response.read(None if response.status == 200 else _ERROR_BYTES)
             if response.status != 200:
                 raise bucket_refusal(self.uri, response.status, error_code(document))
-        return parse_page(document, self.uri, prefix)
+        page = parse_page(document, self.uri, prefix)
+        if page.folders and "delimiter" not in more:
+            raise IntegrityError(f"{self.uri}: the store puts keys together, which was not asked for")
+        return page
 
     def _read_once(
         self, listed: ListedObject, stage: str, start: int, size_bytes: int
@@ -200,6 +213,10 @@ class S3Source:
             if etag and etag != listed.etag:  # a store that does not know If-Match
                 raise ChangedMeanwhile(f"{listed.key!r} has another version by now")
             yield response
+
+
+def _after(token: str | None) -> Mapping[str, str]:
+    return {} if token is None else {"continuation-token": token}
 
 
 def _user_metadata(headers: Mapping[str, str]) -> dict[str, str]:

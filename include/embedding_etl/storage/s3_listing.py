@@ -17,6 +17,7 @@ class Page:
 
     objects: tuple[ListedObject, ...]
     next_token: str | None  # None = this was the last page
+    folders: tuple[str, ...] = ()  # what keys begin with that a delimiter has put together
 
 
 def parse_page(document: bytes, where: str, prefix: str) -> Page:
@@ -43,13 +44,17 @@ def parse_page(document: bytes, where: str, prefix: str) -> Page:
     fields = {str(child.tag): child.text or "" for child in root if len(child) == 0}
     encoded = fields.get(f"{tag}EncodingType") == "url"
     objects = tuple(_read_object(item, tag, encoded, where) for item in root.iterchildren(f"{tag}Contents"))
-    count = fields.get(f"{tag}KeyCount")
-    if count is not None and count != str(len(objects)):
-        raise IntegrityError(f"{where}: a page of the listing announces {count} keys and holds {len(objects)}")
+    folders = tuple(
+        _read_key(item.findtext(f"{tag}Prefix") or "", encoded, where)
+        for item in root.iterchildren(f"{tag}CommonPrefixes")
+    )
+    count, held = fields.get(f"{tag}KeyCount"), len(objects) + len(folders)
+    if count is not None and count != str(held):
+        raise IntegrityError(f"{where}: a page of the listing announces {count} keys and holds {held}")
     for listed in objects:
         if not listed.key.startswith(prefix):
             raise IntegrityError(f"{where}: the store listed {listed.key!r}, which is not under the prefix")
-    return Page(objects, _next_token(fields, tag, where))
+    return Page(objects, _next_token(fields, tag, where), folders)
 
 
 def _next_token(fields: dict[str, str], tag: str, where: str) -> str | None:
@@ -64,17 +69,22 @@ def _next_token(fields: dict[str, str], tag: str, where: str) -> str | None:
     return token
 
 
+def _read_key(raw_key: str, encoded: bool, where: str) -> str:
+    try:
+        # AWS writes a space as "+" and a plus as %2B; so does moto, and SeaweedFS writes %20: unquote_plus reads all.
+        return unquote_plus(raw_key, errors="strict") if encoded else raw_key
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: the key {raw_key!r} is not UTF-8: rename or remove that object") from error
+
+
 def _read_object(item: etree._Element, tag: str, encoded: bool, where: str) -> ListedObject:
     fields = {child.tag: child.text or "" for child in item}
     raw_key = fields.get(f"{tag}Key", "")
+    key = _read_key(raw_key, encoded, where)
     try:
-        # AWS writes a space as "+" and a plus as %2B; so does moto, and SeaweedFS writes %20: unquote_plus reads all.
-        key = unquote_plus(raw_key, errors="strict") if encoded else raw_key
         modified = datetime.fromisoformat(fields[f"{tag}LastModified"])
         etag = fields[f"{tag}ETag"].strip('"')
         size_bytes = int(fields[f"{tag}Size"])
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: the key {raw_key!r} is not UTF-8: rename or remove that object") from error
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"{where}: the store describes {raw_key!r} without {error}") from error
     if not key or not etag:
