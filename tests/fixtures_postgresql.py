@@ -55,9 +55,11 @@ class PostgresqlServer:
         password_file.unlink()
         self.start()
         with self.admin() as connection:
-            connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self.password}'")  # type: ignore[arg-type]
+            connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self.password}'")
             # By the rules of a language, so that a key column without a collation of its own is noticed.
-            connection.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")  # type: ignore[arg-type] # noqa: E501
+            connection.execute(
+                f"CREATE DATABASE {DATABASE} OWNER {ROLE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+            )
 
     @property
     def data(self) -> Path:

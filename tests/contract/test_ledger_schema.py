@@ -95,9 +95,16 @@ def test_an_unusable_url_says_what_is_allowed_and_no_password(url: str, reason: 
     assert "hunter2" not in chain
 
 
-def test_a_driver_that_is_not_installed_is_named() -> None:
-    with pytest.raises(ConfigError, match="pip install pg8000") as caught:
-        Ledger.open("postgresql+pg8000://me:hunter2@host/db")
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'psycopg\[binary\]'") as caught:
+        Ledger.open("postgresql+psycopg://me:hunter2@host/db")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_another_driver_is_refused_and_ours_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"write postgresql\+psycopg://") as caught:
+        Ledger.open("postgresql+psycopg2://me:hunter2@host/db")
     assert "hunter2" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""The edge to SQLAlchemy: connections, transactions, foreign errors, and the one place that knows the two dialects."""
+"""The edge to SQLAlchemy: connections, transactions, and what the two dialects say differently."""
 
 import json
 import os
@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
-from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
+from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.key_range import first_behind
+from include.embedding_etl.ledger.failures import translated
+from include.embedding_etl.ledger.postgresql import postgresql_engine
 
 BUSY_TIMEOUT_S = 60
 PAGE_ROWS = 5_000
 _VALUES_PER_QUERY = 900
-UPGRADE_HINT = "run `etl ledger upgrade`"
 
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 Select: TypeAlias = sa.Select[*tuple[Any, ...]]
@@ -38,15 +39,25 @@ class Database:
             ConfigError: the URL cannot be used.
         """
         parsed = parse_url(url)
-        self.engine = _sqlite_engine(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql_engine(parsed)
-        # The driver of SQLite would begin lazily and upgrade a read lock later: that fails at once instead of waiting.
-        self._writing_engine = self.engine.execution_options(ledger_begin="BEGIN IMMEDIATE")
+        self.engine: sa.Engine
+        self._reading_engine: sa.Engine
+        self._writing_engine: sa.Engine
+        if parsed.get_backend_name() == "sqlite":
+            self.engine = self._reading_engine = _sqlite_engine(parsed)
+            # Its driver would begin lazily and upgrade a read lock later: that fails at once instead of waiting.
+            self._writing_engine = self.engine.execution_options(ledger_begin="BEGIN IMMEDIATE")
+        else:
+            self.engine = self._writing_engine = postgresql_engine(parsed)
+            # Several statements see one moment, as on SQLite. Only reading: nothing can fail to serialize then.
+            self._reading_engine = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
         _databases.add(self)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A consistent view; nothing may be written in it."""
-        with translated(), self.engine.connect() as connection:
+        with translated(), self._reading_engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -73,6 +84,10 @@ class Database:
                 return
             after = rows[-1]._mapping[column]
 
+    def after_fork(self) -> None:
+        """In a child: leave alone what is the parent's. Closing it would end the parent's session on the server."""
+        self.engine.dispose(close=False)
+
     def close(self) -> None:
         """Close all connections. The database stays usable: the next transaction connects again."""
         self.engine.dispose()
@@ -85,13 +100,18 @@ def insert_into(connection: sa.Connection, table: sa.Table) -> Upsert:
 
 def replace_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; where the primary key exists, set every other column."""
+    names = [column.name for column in table.primary_key]
+    rows = sorted(rows, key=lambda row: [row[name] for name in names])
     insert = insert_into(connection, table)
     values = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
     execute_many(connection, insert.on_conflict_do_update(index_elements=table.primary_key, set_=values), rows)
 
 
 def execute_many(connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute once for each row; an empty sequence is nothing to do (to SQLAlchemy it would mean once)."""
+    """Execute once for each row; an empty sequence is nothing to do (to SQLAlchemy it would mean once).
+
+    The caller sorts: two transactions that lock the same rows in different orders would wait for each other for ever.
+    """
     if rows:
         connection.execute(statement, rows)
 
@@ -136,36 +156,6 @@ def parse_url(url: str) -> sa.URL:
     return parsed
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn SQLAlchemy's errors into ours."""
-    try:
-        yield
-    except exc.IntegrityError as error:
-        raise IntegrityError(f"the ledger refused a contradiction: {error.orig}") from error
-    except exc.TimeoutError as error:
-        raise TransientError(f"ledger: no free connection: {error}") from error
-    except exc.DBAPIError as error:
-        raise _translate(error) from error
-
-
-# What a person has to change, by SQLSTATE (PostgreSQL) or by words (SQLite has no code for some of them).
-_TABLES_ARE_OLD = ("42P01", "42703", "no such table", "no such column")
-_URL_IS_WRONG = ("3D000", "28P01", "28000", "unable to open", "readonly database", "not a database")
-
-
-def _translate(error: exc.DBAPIError) -> ConfigError | TransientError | IntegrityError:
-    reason = str(error.orig).strip()
-    signs = f"{getattr(error.orig, 'sqlstate', '')} {reason}"
-    if any(sign in signs for sign in _TABLES_ARE_OLD):
-        return ConfigError(f"the ledger's tables are missing or old ({reason}): {UPGRADE_HINT}")
-    if any(sign in signs for sign in _URL_IS_WRONG):
-        return ConfigError(f"ETL_LEDGER_URL: cannot use the ledger's database: {reason}")
-    if error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError):
-        return TransientError(f"the ledger's database did not answer: {reason}")
-    return IntegrityError(f"the ledger's database refused: {reason}")
-
-
 def _from_json(document: str) -> Any:
     return {} if document == "{}" else json.loads(document)  # most objects have no metadata: a fifth of a stream's time
 
@@ -194,21 +184,20 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _postgresql_engine(url: sa.URL) -> sa.Engine:
-    try:
-        return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"ETL_LEDGER_URL: needs a driver that is not installed: pip install {error.name}") from error
-
-
 _databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
 def _close_before_fork() -> None:
-    # A forked child inherits SQLite's idea of which locks its process holds, but not the locks: with no connection open
-    # at the fork, parent and child each start afresh.
+    # A forked child inherits SQLite's idea of which locks its process holds, but not the locks; and of a server's
+    # connection it would be a second user. With none open at the fork, parent and child each start afresh.
     for database in tuple(_databases):
         database.close()
 
 
-os.register_at_fork(before=_close_before_fork)
+def _after_fork() -> None:
+    for database in tuple(_databases):
+        database.after_fork()
+
+
+# Another thread may be in the middle of a transaction, or connect again just before the fork: hence both.
+os.register_at_fork(before=_close_before_fork, after_in_child=_after_fork)

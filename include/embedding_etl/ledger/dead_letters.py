@@ -18,6 +18,7 @@ from include.embedding_etl.ledger.database import (
     now_ms,
 )
 from include.embedding_etl.ledger.records import ClassFigures, DeadLetter, Letter, LetterFilter, LetterState
+from include.embedding_etl.ledger.stored_text import readable
 from include.embedding_etl.ledger.tables import OPEN, dead_letters
 from include.embedding_etl.redaction import redact
 
@@ -80,7 +81,7 @@ class DeadLetters:
                 "fingerprint": fingerprint,
                 "stage": letter.stage,
                 "error_class": letter.error_class,
-                "message": redact(letter.message)[:MESSAGE_CHARACTERS],
+                "message": readable(redact(letter.message))[:MESSAGE_CHARACTERS],
                 "attempts": 1,
                 "first_at_ms": at,
                 "last_at_ms": at,
@@ -88,7 +89,7 @@ class DeadLetters:
                 "task": letter.task,
                 "limits_hash": letter.limits_hash,
             }
-            for letter in letters
+            for letter in sorted(letters, key=lambda letter: letter.key)
         ]
         overtaken = sa.update(dead_letters).where(
             *_open_in(pipeline, lane, fingerprint),
@@ -116,7 +117,7 @@ class DeadLetters:
             *_open_in(pipeline, lane, fingerprint), dead_letters.c.key == sa.bindparam("solved_key")
         )
         with self._database.writing() as connection:
-            solved = [{"solved_key": key} for key in keys]
+            solved = [{"solved_key": key} for key in sorted(keys)]
             execute_many(connection, statement.values(resolved_at_ms=now_ms()), solved)
 
     def resolve_fingerprint(self, pipeline: str, lane: str, fingerprint: str) -> int:
@@ -143,7 +144,7 @@ class DeadLetters:
         Returns:
             How many were open.
         """
-        reason = redact(reason)[:REASON_CHARACTERS]
+        reason = readable(redact(reason))[:REASON_CHARACTERS]
         return self._update_open(ids, dismissed_at_ms=now_ms(), dismiss_reason=reason, dismissed_by=by)
 
     def get(self, letter_id: int) -> DeadLetter | None:

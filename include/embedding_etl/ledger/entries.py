@@ -101,7 +101,7 @@ class Entries:
                 "run_id": "",
                 "synced_at_ms": 0,
             }
-            for key, intended_rows in intentions
+            for key, intended_rows in sorted(intentions)
         ]
         with fenced(self._database, lease, collection) as connection:
             insert = insert_into(connection, entries)
@@ -147,10 +147,10 @@ class Entries:
             TransientError: the lease was lost; nothing was written.
         """
         statement = sa.delete(entries).where(
-            entries.c.collection == collection, entries.c.key == sa.bindparam("gone", type_=sa.Text())
+            entries.c.collection == collection, entries.c.key == sa.bindparam("gone", type_=entries.c.key.type)
         )
         with fenced(self._database, lease, collection) as connection:
-            execute_many(connection, statement, [{"gone": key} for key in keys])
+            execute_many(connection, statement, [{"gone": key} for key in sorted(keys)])
 
     def forget_versions(self, lease: Lease, collection: str) -> None:
         """Make the next run write every row again. What may exist in Milvus stays known.
@@ -181,7 +181,7 @@ class Entries:
                 "run_id": "",
                 "synced_at_ms": 0,
             }
-            for key, intended_rows in written
+            for key, intended_rows in sorted(written)
         ]
         with self._database.writing() as connection:
             insert = insert_into(connection, entries)

@@ -91,7 +91,7 @@ class Objects:
         """Turn objects into tombstones. The caller has seen a complete listing without them."""
         statement = sa.update(objects).where(objects.c.pipeline == pipeline, objects.c.key == sa.bindparam("gone"))
         with self._database.writing() as connection:
-            execute_many(connection, statement.values(vanished=True), [{"gone": key} for key in keys])
+            execute_many(connection, statement.values(vanished=True), [{"gone": key} for key in sorted(keys)])
 
     def set_content(self, pipeline: str, contents: Iterable[tuple[str, str, str, Mapping[str, str]]]) -> None:
         """Write down what was found when the objects were read.
@@ -111,7 +111,7 @@ class Objects:
         )
         rows: Sequence[Mapping[str, object]] = [
             {"read_key": key, "read_etag": etag, "read_hash": content_hash, "read_meta": dict(meta)}
-            for key, etag, content_hash, meta in contents
+            for key, etag, content_hash, meta in sorted(contents, key=lambda content: content[:2])
         ]
         with self._database.writing() as connection:
             execute_many(connection, statement, rows)

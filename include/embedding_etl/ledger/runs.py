@@ -105,7 +105,9 @@ class Runs:
         """{lane: what the runs of a pipeline that have ended did}."""
 
         def added(name: str, stage: str) -> sa.Label[int]:
-            figure = sa.case((run_stages.c.stage == stage, run_stages.c.counts[name].as_integer()), else_=0)
+            figure = sa.case(
+                (run_stages.c.stage == stage, sa.cast(run_stages.c.counts[name].as_string(), sa.BigInteger)), else_=0
+            )
             return sa.func.coalesce(sa.func.sum(figure), 0).label(f"{stage}_{name}")
 
         statement = (

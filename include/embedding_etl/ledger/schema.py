@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from include.embedding_etl.errors import ConfigError, TransientError
-from include.embedding_etl.ledger.database import BUSY_TIMEOUT_S, UPGRADE_HINT, Database
+from include.embedding_etl.ledger.database import BUSY_TIMEOUT_S, Database
+from include.embedding_etl.ledger.failures import UPGRADE_HINT
 
 # Stated here so that opening a ledger need not import Alembic; a test compares it with the newest file in migrations.
 HEAD = "0002"
@@ -45,7 +46,11 @@ def upgrade(database: Database) -> None:
     config.set_main_option("path_separator", "os")
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
+            # A large table takes its time, and so may a neighbour who is at it.
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
+            connection.execute(sa.text("SET LOCAL lock_timeout TO DEFAULT"))  # nobody queues behind us for ever
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -3,8 +3,9 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-# PostgreSQL sorts text by the rules of a language; storage lists in byte order. SQLite compares bytes anyway.
-Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+from include.embedding_etl.ledger.stored_text import KeyText
+
+Key = KeyText()
 Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER counts up by itself there
 

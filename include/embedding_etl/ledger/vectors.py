@@ -30,7 +30,7 @@ class VectorFiles:
         """Write down where vectors are: (content_hash, uri, rows). What is known already stays: the first one wins."""
         rows = [
             {"fingerprint": fingerprint, "content_hash": content_hash, "uri": uri, "rows": count}
-            for content_hash, uri, count in files
+            for content_hash, uri, count in sorted(files)
         ]
         with self._database.writing() as connection:
             execute_many(connection, insert_into(connection, vectors).on_conflict_do_nothing(), rows)
