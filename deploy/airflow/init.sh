@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything that Airflow needs before its first component starts. Runs at every `docker compose up`; each step leaves
-# what is there as it is.
+# Everything that Airflow needs before its first component starts. Runs at every `docker compose up`: databases are
+# brought up to date, users that exist stay as they are, pools get the slots that .env says.
 set -eu
 
 airflow db migrate

@@ -1,4 +1,7 @@
-"""Every route of the pages, in a running Airflow api-server: as nobody, as a viewer, as an admin."""
+"""Every route of the pages, in a running Airflow api-server: as nobody, as a viewer, as an admin.
+
+Under the simple auth manager of the embedded stack, and under FAB, which docker-compose.yml configures.
+"""
 
 import json
 import os
@@ -14,6 +17,9 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
+from include.deployment.health import check_dag_processor, check_metadatabase
+from include.deployment.metrics_token import fetch_token, write_token
+from include.embedding_etl.errors import TransientError
 from include.embedding_etl.status.alone import AloneHost
 from include.embedding_etl.status.app import create_app
 from include.embedding_etl.status.guard import HEADERS
@@ -43,11 +49,33 @@ class Server:
         )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def simple_auth(home: Path) -> dict[str, str]:
+    (home / "passwords.json").write_text(json.dumps(PASSWORDS))
+    return {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "boss:admin,reader:viewer",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+    }
+
+
+def fab_auth(home: Path) -> dict[str, str]:
+    return {
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+        "AIRFLOW__FAB__CONFIG_FILE": str(ROOT / "deploy" / "airflow" / "webserver_config.py"),
+        "AIRFLOW_ADMIN_USER": "boss",
+        "AIRFLOW_ADMIN_PASSWORD": PASSWORDS["boss"],
+        "AIRFLOW_METRICS_PASSWORD": PASSWORDS["reader"],
+    }
+
+
+# How to configure it, and the name under which the reader logs in.
+AUTH_MANAGERS = {"simple": (simple_auth, "reader"), "fab": (fab_auth, "metrics")}
+
+
+@pytest.fixture(scope="module", params=["simple", pytest.param("fab", marks=pytest.mark.cluster)])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("airflow")
     port = free_port()
-    (home / "passwords.json").write_text(json.dumps(PASSWORDS))
+    configure, reader = AUTH_MANAGERS[request.param]
     (home / "pipelines").mkdir()
     environment = {
         **os.environ,
@@ -55,16 +83,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "boss:admin,reader:viewer",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "ETL_PIPELINES_DIR": str(home / "pipelines"),
         "ETL_LEDGER_URL": f"sqlite:///{home / 'ledger.db'}",
         "ETL_STATE_URI": str(home / "state"),
         "PYTHONPATH": str(ROOT),
+        **configure(home),
     }
     airflow = str(Path(sys.executable).with_name("airflow"))
     subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
+    if request.param == "fab":
+        make_users = [sys.executable, "-m", "include.deployment.airflow_users"]
+        for created in ("boss, metrics", "none, they exist"):
+            said = subprocess.run(make_users, env=environment, check=True, capture_output=True, text=True, cwd=ROOT)
+            assert said.stdout.endswith(f"users created: {created}\n")
     log = (home / "api.log").open("wb")
     process = subprocess.Popen(
         [airflow, "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
@@ -77,9 +109,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         _wait(url, process, home / "api.log")
         tokens = {
             name: httpx.post(
-                f"{url}/auth/token", json={"username": name, "password": password}, timeout=30, trust_env=False
+                f"{url}/auth/token", json={"username": login, "password": PASSWORDS[name]}, timeout=30, trust_env=False
             ).json()["access_token"]
-            for name, password in PASSWORDS.items()
+            for name, login in (("boss", "boss"), ("reader", reader))
         }
         yield Server(url, tokens)
     finally:
@@ -155,3 +187,28 @@ def test_a_change_without_the_token_of_a_page_is_refused_even_for_an_admin(serve
     posts = [path for method, path in routes() if method == "POST"]
     for path in posts:
         assert server.ask("boss", "POST", path, data={"pipeline": "demo"}).status_code == 403
+
+
+def test_prometheus_scrapes_with_a_token_that_is_fetched_for_it(
+    server: Server, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    login = AUTH_MANAGERS[request.node.callspec.params["server"]][1]
+    write_token(tmp_path / "token", fetch_token(server.url, login, PASSWORDS["reader"]))
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o644  # Prometheus is another user
+    headers = {"Authorization": f"Bearer {(tmp_path / 'token').read_text()}"}
+    answer = httpx.get(f"{server.url}{PREFIX}/metrics", headers=headers, timeout=30, trust_env=False)
+    assert answer.status_code == 200
+    assert "embedding_etl_scrape_failed 0" in answer.text
+    with pytest.raises(TransientError) as refused:
+        fetch_token(server.url, login, "a wrong password")
+    assert "a wrong password" not in str(refused.value)
+
+
+def test_a_container_is_healthy_when_its_component_is(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_INTERNAL_URL", server.url)
+    check_metadatabase()
+    with pytest.raises(TransientError, match="dag_processor is"):  # none runs here
+        check_dag_processor()
+    monkeypatch.setenv("AIRFLOW_INTERNAL_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(TransientError):
+        check_metadatabase()

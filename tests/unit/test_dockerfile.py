@@ -1,0 +1,80 @@
+"""The image: what it copies exists, what must stay out stays out, and nothing in it runs as root."""
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+RULES = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+INSTRUCTIONS = re.findall(r"^([A-Z]+) (.*)$", DOCKERFILE, re.MULTILINE)
+STAGES = [part for part in re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE) if part.startswith("FROM")]
+
+
+def is_ignored(path: str) -> bool:
+    """As Docker reads .dockerignore: the last rule that matches the path or a directory above it decides."""
+    ignored = False
+    parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 2)]
+    for rule in RULES:
+        pattern = rule.removeprefix("!")
+        names = [parent.rsplit("/", 1)[-1] for parent in parents] if pattern.startswith("**/") else parents
+        if any(fnmatch(name, pattern.removeprefix("**/")) for name in names):
+            ignored = not rule.startswith("!")
+    return ignored
+
+
+def copied() -> list[str]:
+    """Paths of the project that are copied into the image."""
+    lines = [arguments for name, arguments in INSTRUCTIONS if name == "COPY" and "--from=" not in arguments]
+    return [word for line in lines for word in line.split()[:-1]]
+
+
+@pytest.mark.parametrize("path", copied())
+def test_what_is_copied_exists_and_is_sent_to_the_builder(path: str) -> None:
+    assert (ROOT / path).exists()
+    assert not is_ignored(path)
+    for file in (ROOT / path).rglob("*"):
+        relative = file.relative_to(ROOT).as_posix()
+        if file.is_file() and "__pycache__" not in relative:
+            assert not is_ignored(relative), relative
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".env", ".git/config", ".local/demo.env", "tests/conftest.py", ".venv/bin/python", "include/.env", "docs/a.md"],
+)
+def test_secrets_history_and_tests_are_not_sent_to_the_builder(path: str) -> None:
+    assert is_ignored(path)
+
+
+def test_the_image_runs_as_airflows_user() -> None:
+    assert len(STAGES) == 2
+    users = re.findall(r"^USER (.*)$", STAGES[-1], re.MULTILINE)
+    assert users == ["50000:0"]
+    assert not re.search(r"^RUN ", STAGES[-1].split("USER 50000:0")[1], re.MULTILINE)
+
+
+def test_the_base_is_pinned_by_version() -> None:
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert [stage.split()[1] for stage in STAGES] == ["${PYTHON_IMAGE}"] * 2
+
+
+def test_an_edit_of_the_code_does_not_install_everything_again() -> None:
+    build = STAGES[0]
+    assert build.index("COPY requirements.txt") < build.index("pip install") < build.index("COPY include")
+
+
+def test_no_address_of_a_registry_and_no_secret_is_in_it() -> None:
+    assert not re.search(r"https?://", DOCKERFILE)
+    assert not re.search(r"(PASSWORD|SECRET|TOKEN|_KEY)\s*=", DOCKERFILE)
+
+
+def test_the_places_in_the_image_are_those_that_compose_mounts() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    for directory in ("/opt/airflow/logs", "/models", "/metrics-token"):
+        assert f"{directory}" in STAGES[-1]
+        assert f":{directory}" in compose
+    # Owned by the user before volumes are put there, or they would be root's.
+    assert re.search(r"install -d -o 50000 -g 0 .*/opt/airflow/logs /metrics-token /models", STAGES[-1])
