@@ -5,7 +5,7 @@ import sys
 
 from bench.measure import require
 
-BENCHES = ("diff", "embed_text", "model_share", "no_change", "status_pages")
+BENCHES = ("diff", "embed_text", "listing", "model_share", "no_change", "status_pages")
 
 
 def main() -> None:

@@ -204,7 +204,8 @@ def test_throttling_is_retried_by_every_stream(
     server: ListingServer, faulty_proxy: FaultyProxy, moto_server: S3Server
 ) -> None:
     faulty_proxy.upstream = server.endpoint
-    faulty_proxy.spoil(*[s3_error(503, "SlowDown")] * 10)
+    faulty_proxy.spoil(*[s3_error(503, "SlowDown")] * 5)
+    faulty_proxy.matches = lambda path: "start-after" in path
     assert sum(1 for _ in source_at(faulty_proxy.endpoint, moto_server, 4).list()) == 5_000
 
 
@@ -218,7 +219,7 @@ def test_a_stream_that_fails_fails_the_whole_listing(
 ) -> None:  # fmt: skip
     """One of many: only what is asked for in the middle of the bucket fails."""
     faulty_proxy.upstream = server.endpoint
-    faulty_proxy.matches = lambda path: "start-after=25" in path
+    faulty_proxy.matches = lambda path: "start-after=24" in path
     faulty_proxy.always = fault
     state = StateStore(str(tmp_path_factory.mktemp("state")), Places(_env_file=None))
     source = source_at(faulty_proxy.endpoint, moto_server, 4)
@@ -228,7 +229,7 @@ def test_a_stream_that_fails_fails_the_whole_listing(
     assert not state.exists("s.parquet")
     assert not [one for one in threading.enumerate() if one.name.startswith("s3-listing")]
     assert threading.active_count() <= before + 8  # the proxy's own
-    assert sum("start-after=25" in path for path in faulty_proxy.paths) in (1, ATTEMPTS)
+    assert sum("start-after=24" in path for path in faulty_proxy.paths) in (1, ATTEMPTS)
 
 
 def test_a_continuation_token_that_comes_twice_is_an_integrity_error() -> None:
