@@ -102,8 +102,14 @@ def run_demo(stack: Stack, console: Console) -> bool:
 
 def open_runtime(configuration: StackConfiguration) -> Runtime:
     """The demo pipeline's ledger, state and Milvus, at this stack's places."""
+    places = places_of(configuration)
+    return Runtime(find_pipeline(places.pipelines_dir, PIPELINE), places)
+
+
+def places_of(configuration: StackConfiguration) -> Places:
+    """This stack's ledger, state, Milvus and S3."""
     demo = configuration.demo
-    places = Places(
+    return Places(
         ledger_url=SecretStr(demo["ETL_LEDGER_URL"]),
         state_uri=demo["ETL_STATE_URI"],
         milvus_uri=demo["ETL_MILVUS_URI"],
@@ -112,7 +118,6 @@ def open_runtime(configuration: StackConfiguration) -> Runtime:
         aws_access_key_id=SecretStr(demo["AWS_ACCESS_KEY_ID"]),
         aws_secret_access_key=SecretStr(demo["AWS_SECRET_ACCESS_KEY"]),
     )
-    return Runtime(find_pipeline(places.pipelines_dir, PIPELINE), places)
 
 
 def _run(client: AirflowClient, configuration: StackConfiguration, console: Console) -> tuple[list[str], str]:

@@ -1,5 +1,6 @@
 """Celery workers: each takes the tasks of one queue."""
 
+import threading
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ from include.local_stack.cluster.configuration import CONCURRENCY, ClusterConfig
 from include.local_stack.process import Component, RunFile
 
 _PING_TIMEOUT_S = 3.0
+_importing = threading.Lock()  # celery replaces its own module while it is imported: two threads at once see half of it
 
 
 def worker_components(cluster: ClusterConfiguration) -> list[Component]:
@@ -44,8 +46,9 @@ def _worker(cluster: ClusterConfiguration, queue: str, name: str, environment: d
 
 def _is_healthy(broker_url: str, node: str, _: RunFile) -> bool:
     """Whether the worker answers a ping through the broker. Celery alone is asked: importing Airflow costs seconds."""
-    import kombu.exceptions
-    from celery import Celery
+    with _importing:
+        import kombu.exceptions
+        from celery import Celery
 
     with Celery(broker=broker_url, set_as_current=False) as app:
         app.conf.broker_connection_retry = False

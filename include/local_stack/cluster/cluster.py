@@ -14,11 +14,6 @@ from include.local_stack.seaweed import remove_sockets, seaweed_component
 from include.local_stack.stack import Group, Say, Stack, wait_until_healthy
 from include.local_stack.upload import keep_bucket
 
-POOLS = {
-    "etl_embed": (3, "embedding tasks: as many as all workers take at a time"),
-    "etl_sync": (2, "tasks that write to Milvus"),
-}
-
 
 def cluster_stack(cluster: ClusterConfiguration) -> Stack:
     """What `make cluster` starts."""
@@ -41,7 +36,10 @@ def cluster_stack(cluster: ClusterConfiguration) -> Stack:
         configuration=configuration,
         stores=stores,
         airflow=Group((*airflow_components(configuration), *worker_components(cluster)), partial(_prepare, cluster)),
-        pools=POOLS,
+        pools={
+            "etl_embed": (cluster.tasks_at_once, "embedding tasks: as many as all workers take at a time"),
+            "etl_sync": (2, "tasks that write to Milvus"),
+        },
         clean_up=partial(remove_sockets, configuration),
     )
 

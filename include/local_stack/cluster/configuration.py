@@ -84,6 +84,11 @@ class ClusterConfiguration:
         """Redis' directory."""
         return self.stack.paths.local / "redis"
 
+    @property
+    def tasks_at_once(self) -> int:
+        """As many as all workers take together."""
+        return sum(number * CONCURRENCY.get(queue, 1) for queue, number in self.workers.items())
+
     def database_url(self, driver: str, role: str) -> str:
         """The SQLAlchemy URL of a role's own database. It carries the password: into environments only."""
         password = self.secrets[f"POSTGRESQL_{role.upper()}_PASSWORD"]
@@ -168,4 +173,5 @@ def _airflow_settings(cluster: ClusterConfiguration) -> dict[str, str]:
         # Longer than any task may run: a message that comes again while its task still runs is work for nothing.
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": DEFAULT_QUEUE,
+        "ETL_TASKS_PER_MACHINE": str(cluster.tasks_at_once),  # all workers share this machine's cores
     }

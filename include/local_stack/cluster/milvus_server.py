@@ -35,7 +35,10 @@ _PRIVILEGES = (
     *(("Global", privilege) for privilege in ("ShowCollections", "CreateAlias", "DropAlias")),
     *(("Global", privilege) for privilege in ("DescribeAlias", "ListAliases")),
     *(("Collection", privilege) for privilege in ("CreateIndex", "DropIndex", "IndexDetail", "Load", "Release")),
-    *(("Collection", privilege) for privilege in ("GetLoadState", "GetLoadingProgress", "GetStatistics", "Flush")),
+    *(
+        ("Collection", privilege)
+        for privilege in ("GetLoadState", "GetLoadingProgress", "GetStatistics", "Flush", "GetFlushState")
+    ),
     *(("Collection", privilege) for privilege in ("Insert", "Upsert", "Delete", "Query", "Search")),
 )
 
