@@ -7,7 +7,8 @@ import difflib
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -47,6 +48,27 @@ class ListingSettings(_Strict):
     parallel: Annotated[int, Field(ge=1, le=64)] = 1  # streams at once, of a store that lists in byte order (S3 does)
 
 
+class EventSettings(_Strict):
+    """A queue of the bucket's notifications that wakes the pipeline's ingestion: docs/events.md."""
+
+    queue_url: str
+    connection_id: str | None = None  # an Airflow connection of type aws; None = the source's
+    visibility_timeout_s: Annotated[int, Field(ge=30, le=43_200)] = 300  # a triggerer that dies keeps messages so long
+    repeat_after_s: Annotated[float, Field(ge=60)] = 600.0  # a wake-up that brought no run is repeated
+    min_interval_s: Annotated[float, Field(ge=0)] = 30.0  # two wake-ups are so far apart at least
+
+    @field_validator("queue_url")
+    @classmethod
+    def _a_standard_queue(cls, queue_url: str) -> str:
+        if not re.match(r"^https?://[^/?#@\s]+/[^?#@\s]+$", queue_url):
+            raise ValueError(
+                "allowed is the URL of an SQS queue: https://sqs.eu-west-1.amazonaws.com/123456789012/name"
+            )
+        if queue_url.endswith(".fifo"):
+            raise ValueError("a FIFO queue shows nothing while one message is in hand: use a standard queue")
+        return queue_url
+
+
 class SourceSettings(_Strict):
     """Where the objects are."""
 
@@ -55,6 +77,7 @@ class SourceSettings(_Strict):
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()
     listing: ListingSettings = ListingSettings()
+    events: EventSettings | None = None  # None = only the schedule, and people, start a run
 
     @field_validator("uri")
     @classmethod
@@ -62,6 +85,13 @@ class SourceSettings(_Strict):
         if not re.match(r"^(s3://[^/]+(/.*)?|file:///.*|/.*|\./.*)$", uri):
             raise ValueError("allowed are s3://bucket/prefix and a local directory (/path, ./path or file:///path)")
         return uri
+
+    @field_validator("events")
+    @classmethod
+    def _of_a_bucket(cls, events: EventSettings | None, info: ValidationInfo) -> EventSettings | None:
+        if events is not None and not str(info.data.get("uri", "s3://")).startswith("s3://"):
+            raise ValueError("only a bucket sends events: leave it out where source.uri is a directory")
+        return events
 
 
 class MilvusSettings(_Strict):
@@ -343,5 +373,6 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
             model = LaneSettings
             parts = parts[1:]
         else:
-            model = model.model_fields[part].annotation
+            annotation = model.model_fields[part].annotation
+            model = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
     return list(model.model_fields) if issubclass(model, BaseModel) else [field.name for field in fields(model)]

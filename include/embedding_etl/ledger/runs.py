@@ -83,6 +83,14 @@ class Runs:
         wanted = [runs.c.pipeline == pipeline, *([runs.c.kind == kind] if kind else [])]
         return self._select(sa.select(runs).where(*wanted).order_by(*order).limit(n))
 
+    def newest(self, pipeline: str, n: int, kind: RunKind) -> dict[str, int]:
+        """{run id: when it was started} of the newest runs of one kind, without their figures."""
+        statement = sa.select(runs.c.run_id, runs.c.started_at_ms).where(runs.c.pipeline == pipeline)
+        order = (runs.c.started_at_ms.desc(), runs.c.run_id.desc())
+        with self._database.reading() as connection:
+            found = connection.execute(statement.where(runs.c.kind == kind).order_by(*order).limit(n)).all()
+        return {run.run_id: run.started_at_ms for run in found}
+
     def since(self, pipeline: str, since_ms: int) -> list[RunRecord]:
         """The runs of a pipeline that were started at that time or later, the newest first."""
         wanted = (runs.c.pipeline == pipeline, runs.c.started_at_ms >= since_ms)
