@@ -1,6 +1,6 @@
 """One DAG per include/pipelines/*.yaml: ingest__<pipeline>. Files with an error are shown by broken_pipelines.py."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -10,6 +10,7 @@ from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.steps import ingest as steps
 from include.embedding_etl.steps.dag_defaults import default_args, queue_name, valid_pipelines
 from include.embedding_etl.steps.freshness_deadline import freshness_deadline
+from include.embedding_etl.steps.ingest_schedule import BEGIN, ingest_schedule
 from include.embedding_etl.steps.notifications import tell_failure
 from include.embedding_etl.steps.object_link import link_objects
 
@@ -25,8 +26,8 @@ def ingest_dag(pipeline: PipelineSettings) -> DAG:
         description=pipeline.description
         or f"Keeps {len(pipeline.lanes)} Milvus collections equal to {pipeline.source.uri}",
         doc_md=describe(pipeline),
-        schedule=pipeline.schedule,
-        start_date=datetime(2024, 1, 1),
+        schedule=ingest_schedule(pipeline),
+        start_date=BEGIN,
         catchup=False,
         max_active_runs=2,  # one that waits for a person, and one at work: see wait_for_turn
         tags=["embedding-etl", "ingest", *pipeline.tags],

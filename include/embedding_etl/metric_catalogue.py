@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["gauge", "counter"]
-Given = Literal["both", "tasks"]  # by tasks and to Prometheus, or by tasks only
+Given = Literal["both", "tasks", "triggerer"]  # by tasks and to Prometheus, or by tasks or the triggerer only
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,22 @@ RETRIES = Metric(
     "Attempts after the first one, of embed, sync and cut_over",
     given="tasks",
 )
+EVENT_MESSAGES = Metric(
+    "embedding_etl.event_messages_total",
+    "counter",
+    "messages",
+    ("pipeline", "outcome"),
+    "Messages received from the bucket's queue: kept until a run is recorded, or ignored",
+    given="triggerer",
+)
+WAKE_UPS = Metric(
+    "embedding_etl.wake_ups_total",
+    "counter",
+    "events",
+    ("pipeline",),
+    "Events that asked Airflow for a run, each for all messages in hand",
+    given="triggerer",
+)
 
 METRICS = (
     FRESHNESS,
@@ -136,4 +152,6 @@ METRICS = (
     ROWS_WRITTEN,
     CUTOVERS,
     RETRIES,
+    EVENT_MESSAGES,
+    WAKE_UPS,
 )

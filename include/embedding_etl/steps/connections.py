@@ -22,6 +22,28 @@ def s3_credentials(connection_id: str) -> S3Credentials:
 
 def s3_credentials_of(connection: Any) -> S3Credentials:
     """The same, of a connection that somebody else has fetched."""
+    return _credentials(connection, _service_endpoint(connection, "s3") or connection.extra_dejson.get("endpoint_url"))
+
+
+def sqs_credentials(connection_id: str) -> S3Credentials:
+    """Keys of a connection of type aws, and its endpoint for SQS alone: endpoint_url is where S3 is.
+
+    Raises:
+        ConfigError: there is no such connection.
+    """
+    connection = _connection(connection_id)
+    return _credentials(connection, _service_endpoint(connection, "sqs"))
+
+
+def _service_endpoint(connection: Any, service: str) -> str | None:
+    """What the connection says of one service: {"service_config": {"sqs": {"endpoint_url": …}}}."""
+    config = connection.extra_dejson.get("service_config")
+    of_service = config.get(service) if isinstance(config, dict) else None
+    endpoint = of_service.get("endpoint_url") if isinstance(of_service, dict) else None
+    return endpoint if isinstance(endpoint, str) else None
+
+
+def _credentials(connection: Any, endpoint: str | None) -> S3Credentials:
     from include.embedding_etl.s3_credentials import S3Credentials
 
     extra = connection.extra_dejson
@@ -29,7 +51,7 @@ def s3_credentials_of(connection: Any) -> S3Credentials:
         access_key=connection.login or extra.get("aws_access_key_id"),
         secret_key=connection.password or extra.get("aws_secret_access_key"),
         token=extra.get("aws_session_token"),
-        endpoint=extra.get("endpoint_url"),
+        endpoint=endpoint,
         region=extra.get("region_name"),
     )
 
