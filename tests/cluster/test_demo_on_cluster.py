@@ -80,7 +80,7 @@ def test_the_rows_are_those_that_one_machine_makes(cluster, first, tmp_path):
             assert all_rows(runtime) == expected
         assert all(expected.values())
     finally:
-        server.stop()
+        server.kill()
 
 
 def test_a_second_demo_starts_nothing_and_calls_no_model(cluster, first):

@@ -6,10 +6,12 @@ from include.embedding_etl.errors import ConfigError
 from include.local_stack.cluster.configuration import (
     CLUSTER_DIR_VARIABLE,
     CLUSTER_PORTS,
+    MILVUS_PYTHON_VARIABLE,
     WORKERS_VARIABLE,
     configure_cluster,
     read_workers,
 )
+from include.local_stack.cluster.packages import require_programs
 from include.local_stack.env_file import read_env_file
 from include.local_stack.ports import EMBEDDED_PORTS
 
@@ -63,3 +65,12 @@ def test_workers_are_chosen_by_queue(environment):
 def test_workers_that_make_no_sense_are_refused(text):
     with pytest.raises(ConfigError, match=f"{WORKERS_VARIABLE}='{text}'"):
         read_workers(text)
+
+
+def test_what_is_not_installed_is_named_with_its_package(environment, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    configuration = configure_cluster({**environment, MILVUS_PYTHON_VARIABLE: str(tmp_path / "none" / "python")})
+    with pytest.raises(ConfigError) as refused:
+        require_programs(configuration)
+    for expected in ("Debian's package redis-server", str(tmp_path / "none" / "python"), "tests/milvus-server.txt"):
+        assert expected in str(refused.value)

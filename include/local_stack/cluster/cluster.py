@@ -7,6 +7,7 @@ from include.local_stack.airflow import airflow_components, prepare_airflow
 from include.local_stack.cluster.celery_workers import worker_components
 from include.local_stack.cluster.configuration import STATE_BUCKET, ClusterConfiguration
 from include.local_stack.cluster.milvus_server import make_user, milvus_server_component
+from include.local_stack.cluster.packages import require_programs
 from include.local_stack.cluster.postgresql import make_data_directory, make_databases, postgresql_component
 from include.local_stack.cluster.redis import redis_component
 from include.local_stack.process import read_run_file
@@ -45,6 +46,7 @@ def cluster_stack(cluster: ClusterConfiguration) -> Stack:
 
 
 def _prepare_stores(cluster: ClusterConfiguration) -> None:
+    require_programs(cluster)
     if read_run_file(cluster.stack.paths, "postgresql") is None:
         make_data_directory(cluster)
 

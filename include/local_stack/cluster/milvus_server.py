@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from include.embedding_etl.errors import ConfigError, TransientError
+from include.embedding_etl.errors import TransientError
 from include.local_stack.cluster.configuration import MILVUS_PORTS, MILVUS_USER, ClusterConfiguration
 from include.local_stack.process import Component, RunFile
 
@@ -45,8 +45,6 @@ _PRIVILEGES = (
 
 def milvus_server_component(cluster: ClusterConfiguration) -> Component:
     """The server. Its process becomes Milvus itself: the package's launcher would leave it behind when it is killed."""
-    if not cluster.milvus_python.exists():
-        raise ConfigError(f"no Milvus server at {cluster.milvus_python}: `make cluster` installs it")
     directory, ports = cluster.stack.paths.milvus, cluster.stack.ports
     directory.mkdir(parents=True, exist_ok=True)
     settings = [f"{setting}={ports[name].number}" for setting, name in _PORT_SETTINGS.items()]

@@ -15,12 +15,11 @@ import sqlalchemy as sa
 
 from include.embedding_etl.errors import ConfigError, TransientError
 from include.local_stack.cluster.configuration import AIRFLOW_ROLE, LEDGER_ROLE, ClusterConfiguration
+from include.local_stack.cluster.packages import postgresql_program
 from include.local_stack.ports import HOST
 from include.local_stack.process import Component, RunFile, log_path
 
 SYSTEM_USER = "postgres"
-_PROGRAMS = Path("/usr/lib/postgresql")
-_OLDEST = 13  # what Airflow works with
 _SETTINGS: Mapping[str, str | int] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -37,7 +36,7 @@ def postgresql_component(cluster: ClusterConfiguration) -> Component:
     data = cluster.postgresql / "data"
     return Component(
         name="postgresql",
-        arguments=(*_as_user(cluster.postgresql), str(find_program("postgres")), "-D", str(data), *settings),
+        arguments=(*_as_user(cluster.postgresql), str(postgresql_program("postgres")), "-D", str(data), *settings),
         environment={"HOME": str(cluster.postgresql)},
         inherited=_inherited(),
         directory=cluster.postgresql,
@@ -71,7 +70,7 @@ def make_data_directory(cluster: ClusterConfiguration) -> None:
             finished = subprocess.run(
                 (
                     *_as_user(directory),
-                    str(find_program("initdb")),
+                    str(postgresql_program("initdb")),
                     *("-D", str(unfinished), "--username=postgres", f"--pwfile={password_file}"),
                     *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"),
                 ),
@@ -108,19 +107,6 @@ def make_databases(cluster: ClusterConfiguration) -> None:
         raise TransientError(f"PostgreSQL's databases could not be made: {type(error.orig).__name__}") from None
     finally:
         engine.dispose()
-
-
-def find_program(name: str) -> Path:
-    """A program of the newest PostgreSQL that is installed.
-
-    Raises:
-        ConfigError: there is none, or it is too old.
-    """
-    versions = [int(found.name) for found in _PROGRAMS.glob("*") if found.name.isdecimal()]
-    newest = max((version for version in versions if (_PROGRAMS / str(version) / "bin" / name).exists()), default=0)
-    if newest < _OLDEST:
-        raise ConfigError(f"no PostgreSQL {_OLDEST} or newer below {_PROGRAMS}: install Debian's package postgresql")
-    return _PROGRAMS / str(newest) / "bin" / name
 
 
 def _make_database(connection: sa.Connection, role: str, password: str) -> None:

@@ -1,10 +1,8 @@
 """Redis from the system's packages, as Celery's broker: a password, every message kept in a file, loopback only."""
 
 import os
-import shutil
 from functools import partial
 
-from include.embedding_etl.errors import ConfigError
 from include.local_stack.cluster.configuration import ClusterConfiguration
 from include.local_stack.env_file import write_private
 from include.local_stack.ports import HOST
@@ -14,9 +12,6 @@ from include.local_stack.process import Component, RunFile
 def redis_component(cluster: ClusterConfiguration) -> Component:
     """The broker, and its file of settings: the password must not stand on a command line."""
     port, directory = cluster.stack.ports["redis"], cluster.redis
-    program = shutil.which("redis-server")
-    if program is None:
-        raise ConfigError("no `redis-server` program: install Debian's package redis-server")
     directory.mkdir(parents=True, exist_ok=True)
     settings_file = directory / "redis.conf"
     write_private(
@@ -28,7 +23,7 @@ def redis_component(cluster: ClusterConfiguration) -> Component:
     )
     return Component(
         name="redis",
-        arguments=(program, str(settings_file)),
+        arguments=("redis-server", str(settings_file)),
         environment={},
         inherited={name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ},
         directory=directory,
