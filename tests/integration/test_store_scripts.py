@@ -1,6 +1,7 @@
 """The scripts that docker-compose.yml starts its stores with, run on the real servers without containers."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from include.deployment.bucket import ensure_bucket
+from include.deployment.health import check_worker
+from include.embedding_etl.errors import TransientError
 from tests.fixtures_milvus import free_port
+from tests.fixtures_postgresql import PostgresqlServer
 from tests.fixtures_stack import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,3 +123,70 @@ def test_redis_asks_for_the_password_and_shows_it_to_nobody(tmp_path: Path) -> N
         assert server.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
         assert SECRETS["REDIS_PASSWORD"] not in " ".join(process.cmdline())
         assert (tmp_path / "redis.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.cluster
+def test_a_worker_is_healthy_while_it_answers_through_the_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    url = f"redis://:{SECRETS['REDIS_PASSWORD']}@127.0.0.1:{port}/0"
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", url)
+    monkeypatch.setattr("include.deployment.health._TIMEOUT_S", 2)
+    configuration = {"REDIS_CONFIGURATION": str(tmp_path / "redis.conf"), "REDIS_DIRECTORY": str(tmp_path)}
+    with started("redis/start.sh", "--port", str(port), "--bind", "127.0.0.1", **configuration):
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        with pytest.raises(TransientError, match="does not answer"):
+            check_worker()
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", "--broker", url, "worker", "--pool", "solo", "--loglevel", "ERROR",
+             "--hostname", f"celery@{socket.gethostname()}"],
+            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            while True:
+                try:
+                    check_worker()
+                    break
+                except TransientError:
+                    assert time.monotonic() < deadline
+        finally:
+            worker.terminate()
+            worker.wait()
+
+
+@pytest.mark.cluster
+def test_postgresql_gets_two_databases_whose_owners_cannot_enter_the_others(
+    postgresql_server: PostgresqlServer,
+) -> None:
+    import psycopg
+
+    where = {"PGHOST": "127.0.0.1", "PGPORT": str(postgresql_server.port)}
+    passwords = {"airflow": "of-airflow", "ledger": "of-ledger"}
+    with postgresql_server.admin() as admin:  # the ledger's tests have one of that name
+        admin.execute("ALTER DATABASE ledger RENAME TO another_ledger")
+    try:
+        subprocess.run(
+            ["sh", str(ROOT / "deploy" / "postgres" / "init.sh")],
+            env={
+                **where, "PATH": os.defpath, "POSTGRES_USER": "postgres",
+                "PGPASSWORD": postgresql_server.admin_password, "AIRFLOW_DB_PASSWORD": "of-airflow",
+                "LEDGER_DB_PASSWORD": "of-ledger",
+            },
+            check=True,
+        )  # fmt: skip
+        for role, password in passwords.items():
+            url = f"postgresql://{role}:{password}@127.0.0.1:{postgresql_server.port}"
+            with psycopg.connect(f"{url}/{role}") as connection:
+                connection.execute("CREATE TABLE mine (id int)")
+            for other in set(passwords) - {role}:
+                with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                    psycopg.connect(f"{url}/{other}").close()
+    finally:
+        with postgresql_server.admin() as admin:
+            for name in passwords:
+                admin.execute(f"DROP DATABASE IF EXISTS {name}")  # type: ignore[arg-type]
+                admin.execute(f"DROP ROLE IF EXISTS {name}")  # type: ignore[arg-type]
+            admin.execute("ALTER DATABASE another_ledger RENAME TO ledger")
