@@ -2,6 +2,7 @@
 
 pytest_plugins: list[str] = [
     "tests.fixtures_airflow",
+    "tests.fixtures_events",
     "tests.fixtures_ledger",
     "tests.fixtures_media",
     "tests.fixtures_milvus",
