@@ -16,7 +16,14 @@ from operator import attrgetter
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.storage.page_spool import PageSpool
 from include.embedding_etl.storage.s3_listing import Page
-from include.embedding_etl.storage.s3_stretches import AskPage, Progress, Stretch, cut, find_boundaries
+from include.embedding_etl.storage.s3_stretches import (
+    CUTS_PER_PAGE,
+    AskPage,
+    Progress,
+    Stretch,
+    cut,
+    find_boundaries,
+)
 from include.embedding_etl.types import ListedObject
 
 MEMORY_PAGES = 64  # read ahead in memory, about 25 MB; what is beyond goes to a temporary file
@@ -118,11 +125,12 @@ class _Row:
         for _ in range(_SEAM_TRIES):
             if seen[0] == seen[1]:
                 return True
-            before = {"start-after": stretch.position} if stretch.position else {}
-            behind = [listed.key for listed in self._ask(self._prefix, before).objects]
+            # Its last page once more, as it was asked for: by StartAfter both sides might be wrong in the same way.
+            behind = self._ask(self._prefix, stretch.last_query).objects
             anew = self._ask(self._prefix, {"start-after": following.after or ""}).objects
             until = stretch.until or ""
-            seen = (next((key for key in behind if key > until), None), anew[0].key if anew else None)
+            successor = next((listed.key for listed in behind if listed.key > until), None)
+            seen = (successor, anew[0].key if anew else None)
         return seen[0] == seen[1]
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
@@ -140,6 +148,7 @@ class _Row:
         while (stretch := self._choose()) is not None:
             query: Mapping[str, str] | None = {} if stretch.after is None else {"start-after": stretch.after}
             while query is not None:
+                stretch.last_query = query
                 query = self._take_in(stretch, self._ask(self._prefix, query))
 
     def _choose(self) -> Stretch | None:
@@ -158,8 +167,8 @@ class _Row:
             return None
 
     def _cut_longest(self, busy: list[Stretch]) -> Stretch | None:
-        for stretch in sorted(busy, key=lambda each: -each.pages_since_cut):
-            if stretch.pages_since_cut and self._ordered and (taken := cut(stretch, self._prefix)) is not None:
+        for stretch in sorted(busy, key=lambda each: -each.cuts_left):
+            if stretch.cuts_left and self._ordered and (taken := cut(stretch, self._prefix)) is not None:
                 self._stretches.insert(self._stretches.index(stretch) + 1, taken)
                 return taken
         return None
@@ -179,7 +188,7 @@ class _Row:
             objects, until = page.objects, stretch.until
             count = len(objects) if until is None else bisect.bisect_right(objects, until, key=_by_key)
             stretch.pages.append((held, count))
-            stretch.pages_since_cut += 1
+            stretch.cuts_left = CUTS_PER_PAGE
             stretch.first = stretch.first or (objects[0].key if objects else None)
             stretch.position = objects[count - 1].key if count else stretch.position
             stretch.rest, stretch.token = objects[count:], page.next_token

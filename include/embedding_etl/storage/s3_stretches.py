@@ -18,6 +18,7 @@ from include.embedding_etl.types import ListedObject
 AskPage: TypeAlias = Callable[[str, Mapping[str, str]], Page]  # (prefix, what else to ask for)
 _LAST = "\U0010ffff"
 _MAX_LEVELS = 4
+CUTS_PER_PAGE = 3  # cuts may be wrong, and each wrong one costs a request: this bounds them by the pages there are
 _ASCII_END = 0x7F
 
 
@@ -39,10 +40,11 @@ class Stretch:
     progress: Progress = Progress.WAITING
     position: str = ""  # the last key that was listed
     pages: deque[tuple[HeldPage, int]] = field(default_factory=deque)  # with how many of its objects belong here
-    pages_since_cut: int = 0
+    cuts_left: int = 0  # until its next page
     first: str | None = None  # the first key that the store has behind `after`, be it in this stretch or not
     rest: Sequence[ListedObject] = ()  # what the last page holds behind `until`
     token: str | None = None  # how to go on behind the last page
+    last_query: Mapping[str, str] = field(default_factory=dict)  # how the last page was asked for
     tokens: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ def cut(stretch: Stretch, prefix: str) -> Stretch | None:
     if len(boundary.encode("utf-8", "replace")) > MAX_KEY_BYTES or not _is_text(boundary):
         return None
     taken = Stretch(boundary, stretch.until, varies)
-    stretch.until, stretch.pages_since_cut = boundary, 0
+    stretch.until, stretch.cuts_left = boundary, stretch.cuts_left - 1
     return taken
 
 
