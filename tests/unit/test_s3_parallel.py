@@ -118,6 +118,21 @@ def test_a_store_of_another_order_is_listed_as_by_one_stream(keys: set[str], pag
     assert sorted(run(store, 4)) == sorted(ordered)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.text(st.sampled_from(list("a-/.")), min_size=1, max_size=4), max_size=60), st.integers(1, 4))
+def test_a_store_whose_start_after_leaves_out_folders_is_listed_as_by_one_stream(
+    keys: set[str], page_keys: int
+) -> None:
+    """SeaweedFS: behind "a" it goes on with "b", even if there is "a/x"."""
+    ordered = sorted(keys, key=by_folder)
+    store = Keys(
+        ordered,
+        page_keys,
+        behind=lambda key, after: by_folder(key) > by_folder(after) and not key.startswith(f"{after}/"),
+    )
+    assert sorted(run(store, 4)) == sorted(ordered)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.sets(st.text(st.sampled_from(list("ab-/.0")), min_size=1, max_size=6), max_size=60), st.integers(1, 4))
 def test_a_store_that_does_not_know_start_after_is_listed_as_by_one_stream(keys: set[str], page_keys: int) -> None:
@@ -182,6 +197,7 @@ def test_a_store_that_lists_by_folders_is_listed_completely(
     state = StateStore(str(tmp_path_factory.mktemp("state")), Places(_env_file=None))
     source = source_of(seaweed_server, bucket, 4)
     snapshot = write_snapshot(state, "s.parquet", source.uri, source.list(), lambda _: True)
+    assert snapshot.objects == 1_400
     assert [one.key for one in iter_snapshot(state, snapshot)] == sorted(keys)
     assert snapshot.resorted
 
