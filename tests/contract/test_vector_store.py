@@ -613,3 +613,10 @@ def test_a_filter_that_cannot_be_read_is_an_error_not_an_empty_result(store: Vec
 
 def test_the_store_says_what_it_is(store: VectorStore) -> None:
     assert store.server_version()
+
+
+def test_rows_are_counted_below_a_prefix_of_their_keys(store: VectorStore, name: str) -> None:
+    keys = ["a/1", "a/2", "a-b", "a%_", 'a"\\b', "é/1", "\U0001f600/1", "b"]
+    store.upsert(name, [row(number, object_key=key) for number, key in enumerate(keys)])
+    for prefix in ("", "a", "a/", "a%", 'a"\\', "é", "\U0001f600", "c", "a/1"):
+        assert store.count(name, prefix) == sum(key.startswith(prefix) for key in keys), prefix
