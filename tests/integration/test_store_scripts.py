@@ -136,7 +136,10 @@ def test_a_worker_is_healthy_while_it_answers_through_the_broker(
     configuration = {"REDIS_CONFIGURATION": str(tmp_path / "redis.conf"), "REDIS_DIRECTORY": str(tmp_path)}
     with started("redis/start.sh", "--port", str(port), "--bind", "127.0.0.1", **configuration):
         deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
             time.sleep(0.1)
         with pytest.raises(TransientError, match="does not answer"):
             check_worker()
