@@ -5,21 +5,22 @@ Each way returns what an audit must find then: {kind: count}.
 
 import os
 import shutil
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pymilvus import MilvusClient
 
 from include.embedding_etl.audit import Audit, audit
 from include.embedding_etl.lane_collection import find_live
+from include.embedding_etl.ledger.database import Database
+from include.embedding_etl.ledger.tables import metadata
 from include.embedding_etl.repair import Repair, repair
 from include.embedding_etl.vectorstore.schema import row_id
 from tests.embedding_endpoint import DIMENSION, word_vector
@@ -66,8 +67,12 @@ class Scene:
         return dict(found)
 
     def sql(self, statement: str, *values: object) -> None:
-        with closing(sqlite3.connect(self.project.root / "ledger.db", timeout=30)) as database, database:
-            assert database.execute(statement, values).rowcount > 0, statement
+        names = [f"value_{number}" for number in range(len(values))]
+        for name in names:
+            statement = statement.replace("?", f":{name}", 1)
+        with Database(self.project.ledger_url).writing() as connection:
+            changed = connection.execute(sa.text(statement), dict(zip(names, values, strict=True)))
+            assert changed.rowcount > 0, statement
 
     def audit(self) -> Audit:
         with self.project.open() as runtime:
@@ -79,10 +84,14 @@ def age(path: Path, hours: float) -> None:
     os.utime(path, (then, then))
 
 
-def ledger_dump(scene: Scene) -> list[str]:
-    """The ledger as SQL, without what audits found."""
-    with closing(sqlite3.connect(scene.project.root / "ledger.db")) as database:
-        return [line for line in database.iterdump() if '"audits"' not in line and "sqlite_sequence" not in line]
+def ledger_dump(scene: Scene) -> dict[str, list[str]]:
+    """All rows of the ledger, without what audits found."""
+    with Database(scene.project.ledger_url).reading() as connection:
+        return {
+            table.name: sorted(str(row) for row in connection.execute(sa.select(table)))
+            for table in metadata.sorted_tables
+            if table.name != "audits"
+        }
 
 
 def found(result: Audit) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from include.embedding_etl.converge import Request, converge
@@ -23,6 +24,7 @@ from include.embedding_etl.stages.report import Report
 from include.embedding_etl.vectorstore.base import VectorStore
 from include.embedding_etl.vectorstore.schema import row_id
 from tests.embedding_endpoint import DIMENSION, EmbeddingEndpoint
+from tests.fixtures_ledger import LEDGERS, url_of
 from tests.fixtures_milvus import fresh_name
 
 
@@ -34,12 +36,14 @@ class Project:
     milvus_uri: str
     endpoint: EmbeddingEndpoint
     milvus_token: str = ""
+    ledger_url: str = ""  # "" = SQLite below root
     name: str = field(default_factory=lambda: fresh_name("p"))
     thresholds: dict[str, Any] = field(default_factory=dict)
     runs: int = 0
     open_store: Callable[[MilvusAddress], VectorStore] | None = None  # None = Milvus at milvus_uri
 
     def __post_init__(self) -> None:
+        self.ledger_url = self.ledger_url or f"sqlite:///{self.root / 'ledger.db'}"
         for directory in ("source", "pipelines", "state"):
             (self.root / directory).mkdir(parents=True, exist_ok=True)
         self.configure()
@@ -78,7 +82,7 @@ class Project:
         return {
             "ETL_PIPELINES_DIR": str(self.root / "pipelines"),
             "ETL_STATE_URI": str(self.root / "state"),
-            "ETL_LEDGER_URL": f"sqlite:///{self.root / 'ledger.db'}",
+            "ETL_LEDGER_URL": self.ledger_url,
             "ETL_MILVUS_URI": self.milvus_uri,
             "ETL_MILVUS_TOKEN": self.milvus_token,
         }
@@ -98,12 +102,19 @@ class Project:
     def remove(self, key: str) -> None:
         (self.root / "source" / key).unlink()
 
+    def lose_ledger(self) -> None:
+        """Drop every table of the ledger."""
+        engine = sa.create_engine(self.ledger_url, poolclass=sa.NullPool)
+        tables = sa.MetaData()
+        tables.reflect(engine)
+        tables.drop_all(engine)
+
     def open(self, credentials: S3Credentials | None = None) -> Runtime:
         places = Places(
             _env_file=None,
             pipelines_dir=self.root / "pipelines",
             state_uri=str(self.root / "state"),
-            ledger_url=f"sqlite:///{self.root / 'ledger.db'}",
+            ledger_url=self.ledger_url,
             milvus_uri=self.milvus_uri,
             milvus_token=self.milvus_token,
         )
@@ -159,7 +170,19 @@ def endpoint() -> Iterator[EmbeddingEndpoint]:
     server.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `both_ledgers` run twice: on SQLite, and marked `cluster` on PostgreSQL."""
+    if "project_ledger_url" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_ledgers"):
+        metafunc.parametrize("project_ledger_url", LEDGERS, indirect=True)
+
+
 @pytest.fixture
-def project(tmp_path: Path, milvus_lite_uri: str, endpoint: EmbeddingEndpoint) -> Project:
+def project_ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The ledger of the test's pipelines."""
+    return url_of(request, tmp_path)
+
+
+@pytest.fixture
+def project(tmp_path: Path, milvus_lite_uri: str, endpoint: EmbeddingEndpoint, project_ledger_url: str) -> Project:
     """A pipeline whose parts are all real and all its own."""
-    return Project(tmp_path, milvus_lite_uri, endpoint)
+    return Project(tmp_path, milvus_lite_uri, endpoint, ledger_url=project_ledger_url)

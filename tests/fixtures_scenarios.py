@@ -90,14 +90,21 @@ def line(request: pytest.FixtureRequest) -> Line:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, line: Line, endpoint: EmbeddingEndpoint) -> Project:
+def pipeline(tmp_path: Path, line: Line, endpoint: EmbeddingEndpoint, project_ledger_url: str) -> Project:
     """A pipeline at the other end of the line: a real directory, ledger and endpoint."""
-    return Project(tmp_path, "at the other end of the line", endpoint, open_store=line.open)
+    address = "at the other end of the line"
+    return Project(tmp_path, address, endpoint, open_store=line.open, ledger_url=project_ledger_url)
 
 
 def neighbour(pipeline: Project, source: str = "source") -> Project:
     """Another pipeline with the same ledger, state, endpoint and vector store."""
-    other = Project(pipeline.root, pipeline.milvus_uri, pipeline.endpoint, open_store=pipeline.open_store)
+    other = Project(
+        pipeline.root,
+        pipeline.milvus_uri,
+        pipeline.endpoint,
+        open_store=pipeline.open_store,
+        ledger_url=pipeline.ledger_url,
+    )
     (other.root / source).mkdir(exist_ok=True)
     other.configure(source={"uri": f"file://{other.root / source}"})
     return other

@@ -79,7 +79,7 @@ class StatusPages:
         values = {
             "pipelines_dir": root / "pipelines",
             "state_uri": str(root / "state"),
-            "ledger_url": f"sqlite:///{root / 'ledger.db'}",
+            "ledger_url": self.project.ledger_url,
             "milvus_uri": self.project.milvus_uri,
             **self.places,
         }

@@ -3,6 +3,7 @@
     collections   retired ones and candidates after their grace time, by real name, never one that an alias points at
     candidates    abandoned ones get such a time
     vectors       of fingerprints that no collection of any pipeline uses: ledger first, files second
+    runs          that will never say how they ended are given up: only then may their files go
     run files     snapshots and shards of runs that have ended; what writers that died have left
 
 `due` says what would go; `clear_up` looks at each thing once more, just before it goes.
@@ -19,10 +20,11 @@ from include.embedding_etl.drop_collection import drop_collection
 from include.embedding_etl.errors import TransientError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.ledger.records import CollectionRecord
+from include.embedding_etl.lost_runs import give_up, lost_runs
 from include.embedding_etl.run_files import RunFiles
 from include.embedding_etl.runtime import Runtime
 
-DueKind: TypeAlias = Literal["collection", "candidate", "vectors", "run files", "unfinished file"]
+DueKind: TypeAlias = Literal["run", "collection", "candidate", "vectors", "run files", "unfinished file"]
 DAY_MS = 86_400_000
 CANDIDATE_MS = DAY_MS  # an abandoned candidate stays so long, and as long again once that was noticed
 UNFINISHED_MS = DAY_MS
@@ -40,7 +42,7 @@ class Due:
 def due(runtime: Runtime, now_ms: int | None = None) -> list[Due]:
     """What `clear_up` would do now. Changes nothing."""
     now = now_ms or _now_ms()
-    looks = (_collections, _candidates, _vectors, _run_files, _unfinished)
+    looks = (_runs, _collections, _candidates, _vectors, _run_files, _unfinished)
     return [item for look in looks for item in look(runtime, now)]
 
 
@@ -54,6 +56,18 @@ def clear_up(runtime: Runtime, run_id: str, now_ms: int | None = None) -> list[s
     """
     now = now_ms or _now_ms()
     return [_CLEAR[item.kind](runtime, run_id, item.name, now) for item in due(runtime, now)]
+
+
+def _runs(runtime: Runtime, now: int) -> Iterator[Due]:
+    for life, why in lost_runs(runtime, now).items():
+        yield Due("run", life.run_id, f"run {life.run_id}: {why}: marked as failed")
+
+
+def _give_up(runtime: Runtime, _run_id: str, name: str, now: int) -> str:
+    lost = {life.run_id: (life, why) for life, why in lost_runs(runtime, now).items()}
+    if name not in lost or not give_up(runtime, *lost[name]):
+        return f"run {name} is at work again"
+    return f"run {name} is marked as failed: {lost[name][1]}"
 
 
 def _collections(runtime: Runtime, now: int) -> Iterator[Due]:
@@ -183,6 +197,7 @@ def _delete_file(runtime: Runtime, _run_id: str, path: str, _now: int) -> str:
 
 
 _CLEAR: Mapping[DueKind, Callable[[Runtime, str, str, int], str]] = {
+    "run": _give_up,
     "collection": _drop,
     "candidate": _set_time,
     "vectors": _forget_vectors,

@@ -40,7 +40,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         milvus: The address from a connection; None = that of `places`.
         open_store: How to connect to the vector store; tests put in a fake.
         one_process: The whole run lives in this process, so its leases die with it.
-        has_ended: Whether a run that holds a lease is known to be over, so that nobody need wait for it.
+        has_ended: Whether a run is known to be over, so that nobody need wait for its leases; None = nobody knows.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Runtime(AbstractContextManager["Runtime"]):
         milvus: MilvusAddress | None = None,
         open_store: Callable[[MilvusAddress], VectorStore] | None = None,
         one_process: bool = False,
-        has_ended: Callable[[str], bool] = lambda _: False,
+        has_ended: Callable[[str], bool | None] = lambda _: None,
     ) -> None:
         self.pipeline = pipeline
         self.places = places
         self.milvus = milvus or MilvusAddress(places.milvus_uri, places.milvus_token, places.milvus_database)
         self._credentials = credentials
         self._one_process = one_process
-        self._has_ended = has_ended
+        self.has_ended = has_ended
         self._open_store = open_store or _connect
         self._opened = ExitStack()
 
@@ -116,7 +116,7 @@ class Runtime(AbstractContextManager["Runtime"]):
                 return self.ledger.leases.acquire(name, run_id, ttl_s, bound_to_process=bound, instead_of=ended)
             except TransientError:
                 holder = self.ledger.leases.find(name)
-                if holder is not None and holder.owner not in ended and self._has_ended(holder.owner):
+                if holder is not None and holder.owner not in ended and self.has_ended(holder.owner):
                     ended.add(holder.owner)
                     continue
                 if time.monotonic() > until:

@@ -1,6 +1,9 @@
 """One ingestion of a pipeline at a time. The next one waits; a run that waits for a person gives its turn away."""
 
+import time
+
 from include.embedding_etl.errors import TransientError
+from include.embedding_etl.lost_runs import give_up_lost_runs
 from include.embedding_etl.runtime import Runtime
 
 
@@ -12,6 +15,8 @@ def take_turn(runtime: Runtime, run_id: str, wait_s: float = 0.0, prefix: str = 
     Raises:
         TransientError: another run is at work; the message names it.
     """
+    # First: taking the turn of a run that was killed wipes out the trace that tells that it was.
+    give_up_lost_runs(runtime, time.time_ns() // 1_000_000)
     runtime.lease(runtime.turn, run_id, wait_s)
     runtime.ledger.runs.start(run_id, runtime.pipeline.name, "backfill" if prefix else "ingest")
 

@@ -14,6 +14,8 @@ from include.embedding_etl.vectorstore.schema import row_id
 from tests.fixtures_pipeline import Project
 from tests.fixtures_scenarios import Fault, Line, edit, long_text, read_field
 
+pytestmark = pytest.mark.both_ledgers
+
 
 def one_object_a_shard(pipeline: Project) -> None:
     """Make small steps, so that a run can break off between two documents."""

@@ -17,10 +17,14 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import pytest
+
 from include.embedding_etl.converge import Request
 from include.embedding_etl.errors import TransientError
 from tests.fixtures_pipeline import Project
 from tests.fixtures_scenarios import Line, edit, long_text, neighbour, read_field
+
+pytestmark = pytest.mark.both_ledgers
 
 SAME = "the very same words"
 

@@ -18,10 +18,14 @@ Left out, as they have no meaning here:
 import os
 import time
 
+import pytest
+
 from include.embedding_etl.converge import Request
 from tests.fixtures_pipeline import Project
 from tests.fixtures_scenarios import Line, edit, long_text, read_field
 from tests.fixtures_storage import S3Server
+
+pytestmark = pytest.mark.both_ledgers
 
 
 def ids_of(pipeline: Project, *keys: str) -> set[str]:

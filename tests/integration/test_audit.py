@@ -38,6 +38,8 @@ from tests.fixtures_audit import (
     stretch_a_vector,
 )
 
+pytestmark = pytest.mark.both_ledgers
+
 PLANTS: list[Callable[[Scene], dict[str, int]]] = [
     delete_rows,
     add_rows_that_are_not_ours,

@@ -31,6 +31,8 @@ from tests.fixtures_audit import (
 from tests.fixtures_pipeline import Project
 from tests.fixtures_scenarios import Line, neighbour
 
+pytestmark = pytest.mark.both_ledgers
+
 
 @dataclass
 class Watched(Line):
@@ -50,7 +52,7 @@ def watched(scene: Scene) -> Watched:
         return MilvusStore(scene.project.milvus_uri)
 
     line = Watched(connect)
-    observer = Project(scene.project.root, scene.project.milvus_uri, scene.project.endpoint, name=scene.project.name)
+    observer = replace(scene.project, open_store=None)
 
     def watch() -> Audit:
         with observer.open() as runtime:
@@ -110,7 +112,7 @@ class Overtaken:
 
 
 def test_a_run_that_overtakes_the_audit_between_two_looks_is_no_fault(scene: Scene) -> None:
-    writer = Project(scene.project.root, scene.project.milvus_uri, scene.project.endpoint, name=scene.project.name)
+    writer = replace(scene.project, open_store=None)
     words = ["the same number of chunks, other words", "other words once more", "and again others"]
 
     def ingest() -> None:

@@ -16,6 +16,8 @@ from tests.fixtures_milvus import plain_client
 from tests.fixtures_pipeline import Project
 from tests.fixtures_storage import S3Server
 
+pytestmark = pytest.mark.both_ledgers
+
 LONG = " ".join(f"sentence {number} speaks of things that matter." for number in range(60))
 
 
@@ -270,8 +272,7 @@ def test_a_lost_ledger_loses_no_row_and_leaves_readers_alone_until_a_person_says
     project.put_many(5)
     project.run()
     before = project.rows()
-    for path in project.root.glob("ledger.db*"):
-        path.unlink()
+    project.lose_ledger()
     red = project.run()
     assert "points at" in "\n".join(red.problems)
     assert project.rows() == before

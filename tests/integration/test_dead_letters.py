@@ -31,6 +31,8 @@ from include.embedding_etl.vectorstore.retry import RetryPolicy
 from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
 
+pytestmark = pytest.mark.both_ledgers
+
 BLANK = " \n \n"
 
 

@@ -20,6 +20,8 @@ from tests.embedding_endpoint import word_vector
 from tests.fixtures_milvus import plain_client
 from tests.fixtures_pipeline import Project
 
+pytestmark = pytest.mark.both_ledgers
+
 COARSE = {"type": "IVF_FLAT", "params": {"nlist": 256}, "search": {"nprobe": 1}}
 
 

@@ -14,6 +14,8 @@ from include.embedding_etl.run_files import RunFiles
 from tests.fixtures_audit import Scene, age, ledger_dump, make_collection
 from tests.fixtures_scenarios import edit, neighbour
 
+pytestmark = pytest.mark.both_ledgers
+
 
 def now_ms() -> int:
     return int(time.time() * 1000)
@@ -209,6 +211,7 @@ def test_run_files_go_after_a_week_except_those_of_runs_at_work(scene: Scene) ->
     scene.project.run()
     with scene.project.open() as runtime:
         runtime.ledger.runs.start("run-2", scene.project.name)
+        scene.sql("UPDATE runs SET seen_at_ms = ? WHERE run_id = 'run-2'", now_ms() + 7 * DAY_MS)
         first, second = (RunFiles(scene.project.name, run).prefix for run in ("run-1", "run-2"))
     assert names(scene, days=6.9) == {}
     assert names(scene, days=7.1) == {first: "run files"}

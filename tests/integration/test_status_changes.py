@@ -11,6 +11,8 @@ from include.embedding_etl.dead_letters import LetterChoice, list_letters
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusHost, StatusPages
 
+pytestmark = pytest.mark.both_ledgers
+
 SEARCHING = {"/search/file", "/objects/{pipeline}/download"}  # they change nothing: whoever looks may
 REINDEX = {"rebuild": "index", "min_recall": "0.9", "sample": "50", "grace_hours": "12", "approval": "true"}
 LETTERS = {"scope": "filter", "reason": "because"}

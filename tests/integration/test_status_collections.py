@@ -1,9 +1,13 @@
 """Collections: what readers see, what they saw before; reindex and roll back by a button."""
 
+import pytest
+
 from include.embedding_etl.reindex import reindex
 from include.embedding_etl.reindex_request import ReindexRequest
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusPages
+
+pytestmark = pytest.mark.both_ledgers
 
 FORM = {"rebuild": "index", "min_recall": "0.9", "sample": "50", "grace_hours": "12", "approval": "true"}
 

@@ -10,6 +10,8 @@ from include.embedding_etl.status.failures_queries import PAGE
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusPages
 
+pytestmark = pytest.mark.both_ledgers
+
 HOSTILE = "<script>alert(1)</script>\"'{{7*7}}\x01\u202e"
 
 

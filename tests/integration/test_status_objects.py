@@ -21,6 +21,8 @@ from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusPages
 
+pytestmark = pytest.mark.both_ledgers
+
 EVIL = "<script>alert(1)<|script>'\"{{7*7}}\x01\u202e.txt"
 EVIL_SHOWN = "&lt;script&gt;alert(1)&lt;|script&gt;&#39;&#34;{{7*7}}␁‹U+202E›.txt"
 RESOLUTION = (640, 480)

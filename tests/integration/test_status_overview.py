@@ -4,11 +4,15 @@ import re
 import time
 from collections import Counter
 
+import pytest
+
 from include.embedding_etl.diff import LOOK_AGAIN, Action
 from include.embedding_etl.lane_changes import hash_limits, lane_changes
 from include.embedding_etl.lane_collection import ensure_live
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusPages
+
+pytestmark = pytest.mark.both_ledgers
 
 
 def _agreement(pages: StatusPages) -> str:

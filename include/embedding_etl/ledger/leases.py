@@ -14,7 +14,7 @@ from include.embedding_etl.errors import IntegrityError, TransientError
 from include.embedding_etl.ledger.database import Database, Row, insert_into, now_ms
 from include.embedding_etl.ledger.process import UNKNOWN, ProcessIdentity, is_dead, this_process
 from include.embedding_etl.ledger.records import Lease
-from include.embedding_etl.ledger.tables import leases
+from include.embedding_etl.ledger.tables import leases, runs
 
 FREE = ""
 
@@ -73,6 +73,7 @@ class Leases:
                     bound_to_process=bound_to_process,
                 )
             )
+            _show_life(connection, owner, now)
         return lease
 
     def find(self, collection: str) -> Lease | None:
@@ -111,10 +112,12 @@ class Leases:
             TransientError: the lease was lost.
         """
         with self._database.writing() as connection:
-            expires_at_ms = now_ms(connection) + round(lease.ttl_s * 1000)
+            now = now_ms(connection)
+            expires_at_ms = now + round(lease.ttl_s * 1000)
             extended = sa.update(leases).where(_is_ours(lease)).values(expires_at_ms=expires_at_ms)
             if connection.execute(extended).rowcount == 0:
                 raise _lost(lease)
+            _show_life(connection, lease.owner, now)
         return replace(lease, expires_at_ms=expires_at_ms)
 
     def release(self, lease: Lease) -> None:
@@ -196,6 +199,13 @@ def fenced(database: Database, lease: Lease, collection: str) -> Iterator[sa.Con
         if connection.execute(held).first() is None:
             raise _lost(lease)
         yield connection
+
+
+def _show_life(connection: sa.Connection, owner: str, now: int) -> None:
+    """Whoever takes or keeps a lease is alive, and so is the run of that name; also one that was given up wrongly."""
+    is_open = sa.or_(runs.c.state == "running", runs.c.given_up.is_not(None))
+    alive = {"state": "running", "ended_at_ms": None, "given_up": None, "seen_at_ms": now}
+    connection.execute(sa.update(runs).where(runs.c.run_id == owner, is_open).values(**alive))
 
 
 def _is_ours(lease: Lease) -> sa.ColumnElement[bool]:

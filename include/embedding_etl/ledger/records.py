@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from include.embedding_etl.ledger.process import ProcessIdentity
 from include.embedding_etl.types import JsonValue
 
 CollectionState: TypeAlias = Literal["live", "candidate", "retired"]
@@ -229,6 +230,16 @@ class WorkDone:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLife:
+    """When a run that has not ended showed life for the last time."""
+
+    run_id: str
+    seen_at_ms: int
+    leased_until_ms: int  # its leases that nobody took over are good until then; 0 = it has none
+    process: ProcessIdentity | None  # in which all of it lives; None = it may be anywhere
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run, with its figures per stage, lane and shard in the order in which they were first reported."""
 
@@ -239,6 +250,7 @@ class RunRecord:
     ended_at_ms: int | None
     stages: tuple[StageRecord, ...] = field(default=())
     kind: RunKind = "ingest"
+    given_up: str | None = None  # why somebody else closed it
 
     def totals(self) -> list[StageTotals]:
         """The figures of all shards added up, per stage and lane."""

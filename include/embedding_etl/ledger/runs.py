@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.ledger.database import Database, Select, insert_into, now_ms
-from include.embedding_etl.ledger.records import RunKind, RunRecord, RunState, StageRecord, WorkDone
-from include.embedding_etl.ledger.tables import run_stages, runs
+from include.embedding_etl.ledger.process import ProcessIdentity
+from include.embedding_etl.ledger.records import RunKind, RunLife, RunRecord, RunState, StageRecord, WorkDone
+from include.embedding_etl.ledger.tables import leases, run_stages, runs
 
 
 class Runs:
@@ -25,9 +26,11 @@ class Runs:
                 "state": "running",
                 "started_at_ms": now_ms(),
                 "kind": kind,
+                "seen_at_ms": now_ms(connection),
             }
             insert = insert_into(connection, runs).values(started)
-            again = {"state": insert.excluded.state, "ended_at_ms": None}
+            kept = {name: insert.excluded[name] for name in ("state", "seen_at_ms")}
+            again = {**kept, "ended_at_ms": None, "given_up": None}
             connection.execute(insert.on_conflict_do_update(index_elements=runs.primary_key, set_=again))
 
     def add_stage(
@@ -67,7 +70,8 @@ class Runs:
         Raises:
             IntegrityError: the run was never started.
         """
-        update = sa.update(runs).where(runs.c.run_id == run_id).values(state=state, ended_at_ms=now_ms())
+        ended = {"state": state, "ended_at_ms": now_ms(), "given_up": None}
+        update = sa.update(runs).where(runs.c.run_id == run_id).values(**ended)
         with self._database.writing() as connection:
             if connection.execute(update).rowcount == 0:
                 raise IntegrityError(f"the ledger knows no run {run_id}")
@@ -97,10 +101,48 @@ class Runs:
         return self._select(sa.select(runs).where(*wanted).order_by(runs.c.started_at_ms.desc(), runs.c.run_id.desc()))
 
     def running(self, pipeline: str) -> list[str]:
-        """Ids of the runs of a pipeline that have not ended; a run that was killed is among them for ever."""
+        """Ids of the runs of a pipeline that have not ended; one that was killed is among them until it is given up."""
         statement = sa.select(runs.c.run_id).where(runs.c.pipeline == pipeline, runs.c.state == "running")
         with self._database.reading() as connection:
             return list(connection.scalars(statement.order_by(runs.c.run_id)))
+
+    def signs_of_life(self, pipeline: str) -> list[RunLife]:
+        """The runs of a pipeline that have not ended, and when each showed life for the last time."""
+        bound = sa.and_(leases.c.owner == runs.c.run_id, leases.c.bound_to_process)
+        newest = sa.select(sa.func.max(leases.c.expires_at_ms)).where(leases.c.owner == runs.c.run_id).scalar_subquery()
+        columns = (runs.c.run_id, runs.c.seen_at_ms, runs.c.started_at_ms, newest.label("leased_until_ms"))
+        unfinished = sa.select(*columns).where(runs.c.pipeline == pipeline, runs.c.state == "running")
+        process = sa.select(runs.c.run_id, leases.c.host, leases.c.pid, leases.c.process_start).select_from(
+            runs.join(leases, bound)
+        )
+        with self._database.reading() as connection:
+            processes = {
+                row.run_id: ProcessIdentity(row.host, row.pid, row.process_start)
+                for row in connection.execute(
+                    process.where(runs.c.pipeline == pipeline, runs.c.state == "running").order_by(leases.c.token)
+                )
+            }
+            return [
+                RunLife(
+                    row.run_id,
+                    row.started_at_ms if row.seen_at_ms is None else row.seen_at_ms,
+                    row.leased_until_ms or 0,
+                    processes.get(row.run_id),
+                )
+                for row in connection.execute(unfinished.order_by(runs.c.run_id))
+            ]
+
+    def give_up(self, life: RunLife, why: str) -> bool:
+        """Close a run as failed for its own part, unless it has ended or shown life since.
+
+        Returns:
+            Whether it was closed.
+        """
+        seen_at_ms = sa.func.coalesce(runs.c.seen_at_ms, runs.c.started_at_ms)
+        same = (runs.c.run_id == life.run_id, runs.c.state == "running", seen_at_ms == life.seen_at_ms)
+        closed = {"state": "failed", "ended_at_ms": now_ms(), "given_up": why}
+        with self._database.writing() as connection:
+            return connection.execute(sa.update(runs).where(*same).values(**closed)).rowcount == 1
 
     def last_success_ms(self, pipeline: str) -> int | None:
         """When the last green ingestion of a pipeline ended: one of all its objects, not of those below a prefix."""
@@ -147,6 +189,7 @@ class Runs:
                     run.ended_at_ms,
                     _stages(connection, run.run_id),
                     run.kind,
+                    run.given_up,
                 )
                 for run in connection.execute(statement).all()
             ]

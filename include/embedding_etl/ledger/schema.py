@@ -12,7 +12,7 @@ from include.embedding_etl.ledger.database import BUSY_TIMEOUT_S, Database
 from include.embedding_etl.ledger.failures import UPGRADE_HINT
 
 # Stated here so that opening a ledger need not import Alembic; a test compares it with the newest file in migrations.
-HEAD = "0002"
+HEAD = "0003"
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = 7_305_115_921  # any number, the same in every process
 

@@ -139,6 +139,8 @@ runs = sa.Table(
     sa.Column("started_at_ms", sa.BigInteger, nullable=False),
     sa.Column("ended_at_ms", sa.BigInteger, nullable=True),
     sa.Column("kind", sa.Text, nullable=False, server_default="ingest"),
+    sa.Column("seen_at_ms", sa.BigInteger, nullable=True),  # its last sign of life; NULL = nobody wrote one down
+    sa.Column("given_up", sa.Text, nullable=True),  # why somebody else closed it
     sa.CheckConstraint("state IN ('running', 'succeeded', 'failed')", name="ck_runs_state"),
 )
 sa.Index("ix_runs_pipeline_started_at_ms", runs.c.pipeline, runs.c.started_at_ms)

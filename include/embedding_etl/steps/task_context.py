@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,15 +69,16 @@ def checked_pipeline(pipeline_name: str, places: Places) -> PipelineSettings:
     return pipeline
 
 
-def has_ended(owner: str) -> bool:
-    """Whether a run that holds a lease is over, by Airflow's word: nobody need wait for a lease of the dead."""
+def has_ended(owner: str) -> bool | None:
+    """Whether a run is over, by Airflow's word: nobody need wait for a lease of the dead. None = nobody knows."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     dag_id, separator, dag_run_id = owner.partition("/")
     if not separator:
-        return False  # not a run of Airflow's
+        return None  # not a run of Airflow's
     try:
         state = task_context()["ti"].get_dagrun_state(dag_id, dag_run_id)
-    except AirflowRuntimeError:
-        return False  # nobody knows; the lease expires in its own time
+    except AirflowRuntimeError as error:
+        # It was deleted, and its tasks with it. Whatever else went wrong: the lease expires in its own time.
+        return True if (error.error.detail or {}).get("status_code") == HTTPStatus.NOT_FOUND else None
     return state in ("success", "failed")  # an Enum of strings: its str() is another word
