@@ -1,4 +1,4 @@
-"""Where tasks run on several machines, a ledger or state that only one of them sees is refused, before anything else."""
+"""Where tasks run on several machines, a ledger or state that only one of them sees is refused before any work."""
 
 import json
 import subprocess

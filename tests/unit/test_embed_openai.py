@@ -183,6 +183,30 @@ def test_a_refused_text_is_poison(endpoint: Endpoint, status: int) -> None:
     assert len(endpoint.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"message": "`inputs` must have less than 512 tokens", "type": "validation"}, "less than 512 tokens"),  # TEI
+        ({"error": "it is empty", "error_type": "Empty"}, "it is empty"),  # TEI
+        ({"detail": [{"msg": "String should be shorter", "input": "private words"}]}, "should be shorter"),  # Infinity
+    ],
+)
+def test_what_the_endpoint_says_is_told_and_never_what_it_was_sent(
+    endpoint: Endpoint, document: dict[str, Any], said: str
+) -> None:
+    endpoint.answers = [(422, document, {})]
+    with pytest.raises(PoisonObject, match=said) as caught:
+        load(endpoint).embed(text_chunks("private words"))
+    assert "private" not in str(caught.value)
+
+
+def test_a_batch_too_large_for_a_server_that_says_it_in_a_list_is_cut(endpoint: Endpoint) -> None:
+    said = {"msg": "List should have at most 2 items after validation, not 3", "input": ["a", "b", "c"]}
+    endpoint.answers = [(422, {"detail": [said]}, {})]
+    assert load(endpoint).embed(text_chunks("a", "b", "c")).shape == (3, 4)
+    assert [len(asked["input"]) for asked in endpoint.asked] == [3, 2, 1]
+
+
 def test_a_model_that_refuses_the_dimensions_parameter_is_asked_without(endpoint: Endpoint) -> None:
     endpoint.refuses_dimensions = True
     embedder = load(endpoint)

@@ -140,7 +140,7 @@ class OpenAiEmbedder:
         try:
             return self._client.embeddings.create(model=self._info.model_id, input=texts, **self._options).data
         except OpenAIError as error:
-            if self._options and _status(error) in _INPUT_REFUSED and "dimension" in str(error).lower():
+            if self._options and _status(error) in _INPUT_REFUSED and "dimension" in _reason(error).lower():
                 self._options = {}
                 return self._ask_once(texts)
             raise self._translate(error, len(texts)) from error
@@ -218,6 +218,11 @@ def _is_about_the_batch(status: int, reason: str) -> bool:
 
 
 def _reason(error: "OpenAIError") -> str:
+    """What the endpoint says, by the key under which OpenAI, TEI or FastAPI says it; never what it was sent."""
     body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
-    return str(message or error)[:300]
+    if isinstance(body, dict):
+        said = body.get("message") or body.get("error") or body.get("detail")
+        if isinstance(said, list):
+            said = "; ".join(str(each.get("msg", "")) for each in said if isinstance(each, dict))
+        body = said
+    return str(body or error)[:300]
