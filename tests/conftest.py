@@ -2,7 +2,6 @@
 
 pytest_plugins: list[str] = [
     "tests.fixtures_airflow",
-    "tests.fixtures_events",
     "tests.fixtures_ledger",
     "tests.fixtures_media",
     "tests.fixtures_milvus",
@@ -15,4 +14,5 @@ pytest_plugins: list[str] = [
     "tests.fixtures_stack",
     "tests.fixtures_status",
     "tests.fixtures_storage",
+    "tests.fixtures_events",  # after fixtures_storage, which it imports
 ]
