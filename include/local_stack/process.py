@@ -107,6 +107,8 @@ def stop(paths: StackPaths, components: Iterable[Component]) -> list[int]:
     Returns:
         Pids of the processes that were ended.
     """
+    for started in _started:
+        started.poll()  # else one that was killed still has its pid, and PostgreSQL would not start beside it
     components = sorted(components, key=lambda component: component.stop_timeout_s)
     members = {component.name: _members(paths, component.name) for component in components}
     for component in components:
