@@ -107,7 +107,7 @@ def main() -> None:
             bucket = Bucket("100 folders", count, 0.0)
             command = [sys.executable, "-m", "bench.listing", bucket.endpoint, str(streams)]
             done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-            objects, peak_kib = map(int, done.stdout.split())
+            objects, peak_kib = map(int, done.stdout.splitlines()[-1].split())  # before it, the log
             require(objects == count, f"the scan listed {objects} keys, not {count}")
             peaks.append(peak_kib / 1024)
             bucket.close()
