@@ -1,6 +1,10 @@
-"""(e) How long the status pages take over a ledger of 100,000 objects in two lanes; Milvus is down."""
+"""(e) How long the status pages take over a ledger of 100,000 objects in two lanes; Milvus is down.
+
+`python -m bench.status_pages postgresql+psycopg://…` measures an empty database of yours instead of SQLite.
+"""
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,10 +38,10 @@ PAGES = (
 )
 
 
-def main() -> None:
+def main(ledger_url: str = "") -> None:
     with tempfile.TemporaryDirectory() as directory:
         endpoint = EmbeddingEndpoint()
-        project = Project(Path(directory), "http://127.0.0.1:9", endpoint, name="bench")
+        project = Project(Path(directory), "http://127.0.0.1:9", endpoint, name="bench", ledger_url=ledger_url)
         _configure(project)
         with project.open() as runtime:
             _fill(runtime)
@@ -137,4 +141,4 @@ def _records() -> Iterator[ObjectRecord]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

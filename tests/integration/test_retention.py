@@ -147,7 +147,7 @@ def test_a_candidate_that_a_reindex_has_just_taken_up_again_stays(scene: Scene) 
         runtime.ledger.runs.start("reindex-9", scene.project.name, "reindex")
         runtime.ledger.reindexes.start("reindex-9", scene.project.name, "text", {}, candidate, scene.live)
     assert names(scene) == {}
-    assert names(scene, days=1.1) == {candidate: "candidate"}
+    assert names(scene, days=1.1) == {"reindex-9": "run", candidate: "candidate"}
 
 
 def add_candidate(scene: Scene, hours_old: float) -> str:
