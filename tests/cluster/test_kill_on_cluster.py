@@ -1,6 +1,7 @@
 """kill -9 of every part in the middle of a run: it converges; storage, ledger and Milvus agree; nothing twice."""
 
 import time
+import zlib
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.cluster.conftest import PIPELINE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 DAG_ID = f"ingest__{PIPELINE}"
-OBJECTS = 20  # two shards
+OBJECTS = 20
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,14 +21,14 @@ def ready(cluster, airflow):
 
 @pytest.fixture
 def put(cluster, request):
-    """New objects, and new versions of those of the tests before."""
-    name = request.node.name.partition("[")[2].rstrip("]") or request.node.name
-    for number in range(OBJECTS):
-        cluster.bucket.put_object(Key=f"{name}/{number:02d}.txt", Body=f"letter {number} of {name}".encode())
-    for item in list(cluster.bucket.objects.filter(Prefix="changing/"))[:5]:
-        cluster.bucket.put_object(Key=item.key, Body=f"changed by {name}: {item.key}".encode())
-    cluster.bucket.put_object(Key=f"changing/{name}.txt", Body=b"first")
-    return name
+    """New objects, and new versions of those of the tests before. All are short: one row each."""
+    name = request.node.name
+    number = zlib.crc32(name.encode())
+    for letter in range(OBJECTS):
+        cluster.bucket.put_object(Key=f"{name}/{letter:02d}.txt", Body=f"letter {letter} of {number}".encode())
+    for item in list(cluster.bucket.objects.filter(Prefix="changing/")):
+        cluster.bucket.put_object(Key=item.key, Body=f"{item.key[-9:]} in {number}".encode())
+    cluster.bucket.put_object(Key=f"changing/{name}.txt", Body=f"first in {number}".encode())
 
 
 def wait_until(what, condition, timeout_s=180.0):

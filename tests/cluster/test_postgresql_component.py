@@ -44,6 +44,8 @@ def test_a_killed_server_with_clients_is_started_again_with_its_data(configurati
             connection.execute(sa.text("CREATE TABLE kept (a integer)"))
         open_clients = [engine.connect() for _ in range(4)]
         psutil.Process(run_file.pid).kill()  # its children are left
+        while read_run_file(paths, "postgresql"):
+            time.sleep(0.01)
         stop(paths, [component])
         start_it(configuration)
         for client in open_clients:
