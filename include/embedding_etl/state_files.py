@@ -23,7 +23,9 @@ _CONFIG_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.E
 _CONFIG_CODES = re.compile(
     r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|UNRECOGNIZED_CLIENT"
     r"|INVALID_CLIENT_TOKEN_ID|EXPIRED_TOKEN|MISSING_AUTHENTICATION_TOKEN|VALIDATION)"
+    r"|when deleting objects in S3 bucket [\s\S]*Access ?Denied"  # a deletion of many names no code
 )
+_OF_THE_STORE = ("AWS Error", "when deleting objects in S3 bucket")
 
 
 class Root(Protocol):
@@ -228,7 +230,9 @@ def translated(uri: str) -> Iterator[None]:
         text = str(error)
         if error.errno in _CONFIG_ERRNOS or _CONFIG_CODES.search(text):
             raise ConfigError(f"{uri}: the state cannot be kept here: {text}; check ETL_STATE_URI") from error
-        if error.errno is None and "AWS Error" not in text:  # what Parquet's own reader raises
+        if error.errno is None and not any(
+            words in text for words in _OF_THE_STORE
+        ):  # what Parquet's own reader raises
             raise IntegrityError(f"{uri}: this file is damaged: {text}") from error
         raise TransientError(f"{uri}: {text}") from error
 
