@@ -83,7 +83,7 @@ def replace_rows(store: VectorStore, ledger: Ledger, target: Target, objects: Se
     ]
     deleted = delete_rows(store, ledger, target, stale, "stale_delete")
     with durable_write("entry_commit"):
-        ledger.entries.commit(target.lease, target.collection, [_entry(item, target.run_id) for item in objects])
+        ledger.entries.commit(target.lease, target.collection, [entry_of(item, target.run_id) for item in objects])
     return deleted
 
 
@@ -99,7 +99,7 @@ def delete_rows(store: VectorStore, ledger: Ledger, target: Target, ranges: Sequ
     ledger.leases.check(target.lease)
     with durable_write(failpoint):
         store.delete(target.collection, ids)
-    _check_again(ledger, target, [(item.key, item.behind_last) for item in ranges])
+    check_again(ledger, target, [(item.key, item.behind_last) for item in ranges])
     left = store.read_versions(target.collection, ids)
     if left:
         raise IntegrityError(f"{target.collection}: {len(left)} of {len(ids)} deleted rows are still there")
@@ -111,7 +111,7 @@ def _upsert(store: VectorStore, ledger: Ledger, target: Target, objects: Sequenc
     ledger.leases.check(target.lease)
     with durable_write("upsert"):
         store.upsert(target.collection, rows)
-    _check_again(ledger, target, [(item.key, len(item.rows)) for item in objects])
+    check_again(ledger, target, [(item.key, len(item.rows)) for item in objects])
     found = store.read_versions(target.collection, [row.id for row in rows])
     wrong = [row for row in rows if found.get(row.id) != row.object_version]
     if wrong:
@@ -121,12 +121,20 @@ def _upsert(store: VectorStore, ledger: Ledger, target: Target, objects: Sequenc
         )
 
 
-def _check_again(ledger: Ledger, target: Target, written: Sequence[tuple[str, int]]) -> None:
+def check_again(ledger: Ledger, target: Target, written: Sequence[tuple[str, int]]) -> None:
+    """Behind a write: whoever lost the lease meanwhile distrusts what it wrote, so that it is written again.
+
+    Args:
+        written: (key, rows).
+    Raises:
+        TransientError: the lease is lost.
+    """
     if not ledger.leases.holds(target.lease):
         ledger.entries.distrust(target.collection, written)
     ledger.leases.check(target.lease)
 
 
-def _entry(item: NewRows, run_id: str) -> Entry:
+def entry_of(item: NewRows, run_id: str) -> Entry:
+    """What the ledger may say of an object whose rows have been read."""
     count = len(item.rows)
     return Entry(item.key, item.version, item.last_modified_ms, item.content_hash, count, count, run_id)

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -94,10 +95,33 @@ class SourceSettings(_Strict):
         return events
 
 
+class BulkImportSettings(_Strict):
+    """Fill collections from files that the Milvus server reads itself: docs/production.md, First load in bulk."""
+
+    staging_uri: str  # a directory or s3://bucket/prefix where tasks write and the server reads
+    server_path: str | None = None  # what the server calls it; None = the directory, or the prefix within the bucket
+    min_rows: Annotated[int, Field(ge=1)] = 100_000  # shards with fewer new rows are upserted
+    timeout_s: Annotated[float, Field(ge=1)] = 3_600.0  # how long a task waits for one job
+
+    @field_validator("staging_uri")
+    @classmethod
+    def _shared_place(cls, uri: str) -> str:
+        if not re.match(r"^(s3://[^/]+/[^/].*|file:///.+|/.+)$", uri):
+            raise ValueError("allowed are s3://bucket/prefix and an absolute path, which the Milvus server sees too")
+        return uri.rstrip("/")
+
+    @property
+    def named_by_server(self) -> str:
+        """The staging place in the server's words."""
+        parts = urlsplit(self.staging_uri)
+        return (self.server_path or (parts.path.lstrip("/") if parts.scheme == "s3" else parts.path)).rstrip("/")
+
+
 class MilvusSettings(_Strict):
     """Where the vectors go. Without a connection id, ETL_MILVUS_URI decides."""
 
     connection_id: str | None = None
+    bulk_import: BulkImportSettings | None = None  # None = every row is upserted
 
 
 ModelKind = Literal[

@@ -4,11 +4,13 @@ import heapq
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+from include.embedding_etl.bulk_load import settle_imports
 from include.embedding_etl.diff import Action
 from include.embedding_etl.errors import ConfigError, TransientError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_changes import lane_changes
 from include.embedding_etl.lane_collection import LaneCollection
+from include.embedding_etl.ledger import Heartbeat
 from include.embedding_etl.ledger.records import Lease
 from include.embedding_etl.run_files import RunFiles, listed_prefix, shard_reference
 from include.embedding_etl.runtime import Runtime
@@ -73,6 +75,8 @@ def _cut(
     runtime: Runtime, run_id: str, collection: LaneCollection, lease: Lease, figures: Figures, first_shard: int
 ) -> list[str]:
     """Two passes over the diff: count, so that few objects make few tasks; then deal them out by cost."""
+    with Heartbeat(runtime.ledger, lease):
+        settle_imports(runtime, lease, lambda token, _: token < lease.token)
     objects = size_bytes = 0
     prefix = listed_prefix(runtime, run_id)
     for change in lane_changes(runtime, collection, prefix):

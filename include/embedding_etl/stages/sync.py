@@ -1,12 +1,14 @@
 """sync: bring one shard's vectors from the embedding store into Milvus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from include.embedding_etl.batching import batched
+from include.embedding_etl.bulk_load import JOB_ROWS, open_bulk_load, settle_imports
 from include.embedding_etl.embedding_store import Embedding, read_embeddings
 from include.embedding_etl.errors import IntegrityError
-from include.embedding_etl.lane_collection import open_collection
+from include.embedding_etl.lane_collection import LaneCollection, open_collection
 from include.embedding_etl.ledger import Heartbeat
 from include.embedding_etl.replace_rows import NewRows, Target, replace_rows
 from include.embedding_etl.run_files import RunFiles, parse_shard
@@ -21,7 +23,7 @@ LOOKAHEAD_OBJECTS = 1_000
 
 
 def sync(runtime: Runtime, run_id: str, reference: str) -> Figures:
-    """Upsert, verify, delete what is stale, commit: in batches over many objects.
+    """Upsert, verify, delete what is stale, commit: in batches over many objects; or a bulk import, if configured.
 
     Args:
         reference: The shard, as route named it and embed has finished it.
@@ -34,16 +36,51 @@ def sync(runtime: Runtime, run_id: str, reference: str) -> Figures:
     lease = read_lease(runtime.state, path)
     with stage(runtime, run_id, "sync", lane, number) as figures, Heartbeat(runtime.ledger, lease):
         collection = open_collection(runtime, lease.collection)
+        dimension = collection.info.dimension
         target = Target(runtime.pipeline.name, lane, lease, run_id)
-        objects = _new_rows(runtime, target, collection.info.dimension, read_embedded(runtime.state, path))
-        for batch in batched(objects, BATCH_ROWS, weight=lambda item: len(item.rows)):
-            figures["stale_deleted"] += replace_rows(runtime.store, runtime.ledger, target, batch)
-            done = [item.key for item in batch]
-            runtime.ledger.dead_letters.resolve(runtime.pipeline.name, lane, done, collection.fingerprint)
-            figures["objects"] += len(batch)
-            figures["rows"] += sum(len(item.rows) for item in batch)
+        settle_imports(runtime, lease, lambda token, shard: (token, shard) == (lease.token, number))
+        bulk = open_bulk_load(runtime, target, number, dimension, read_embedded(runtime.state, path))
+        writer = _Writer(runtime, target, collection, figures)
+        if bulk is None:
+            writer.upsert(read_embedded(runtime.state, path))
+        else:
+            for part in batched(read_embedded(runtime.state, path), JOB_ROWS, weight=lambda item: item.rows):
+                if bulk.load(_new_rows(runtime, target, dimension, iter(part))):
+                    writer.imported(part)
+                else:
+                    writer.upsert(iter(part))
         runtime.store.flush(lease.collection)  # unflushed rows are searched without the index
     return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Brings objects into one collection, and counts them."""
+
+    runtime: Runtime
+    target: Target
+    collection: LaneCollection
+    figures: Figures
+
+    def upsert(self, objects: Iterator[EmbeddedObject]) -> None:
+        """Replace the rows of objects, in batches."""
+        new = _new_rows(self.runtime, self.target, self.collection.info.dimension, objects)
+        for batch in batched(new, BATCH_ROWS, weight=lambda item: len(item.rows)):
+            stale = replace_rows(self.runtime.store, self.runtime.ledger, self.target, batch)
+            self.figures["stale_deleted"] += stale
+            self._done([item.key for item in batch], sum(len(item.rows) for item in batch))
+
+    def imported(self, part: Sequence[EmbeddedObject]) -> None:
+        """Count what a bulk import has brought there."""
+        rows = sum(item.rows for item in part)
+        self.figures["imported"] += rows
+        self._done([item.record.key for item in part], rows)
+
+    def _done(self, keys: list[str], rows: int) -> None:
+        letters = self.runtime.ledger.dead_letters
+        letters.resolve(self.target.pipeline, self.target.lane, keys, self.collection.fingerprint)
+        self.figures["objects"] += len(keys)
+        self.figures["rows"] += rows
 
 
 def _new_rows(runtime: Runtime, target: Target, dimension: int, objects: Iterator[EmbeddedObject]) -> Iterator[NewRows]:

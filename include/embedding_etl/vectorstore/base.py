@@ -5,6 +5,8 @@ from typing import Protocol
 
 from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
+from include.embedding_etl.vectorstore.bulk_jobs import BulkJobs
+from include.embedding_etl.vectorstore.capabilities import ServerCapabilities
 
 
 class VectorStore(Protocol):
@@ -127,6 +129,20 @@ class VectorStore(Protocol):
         Raises:
             ConfigError: a parameter that no index has.
         """
+
+    def count_ids(self, name: str, ids: Sequence[str]) -> int:
+        """How many rows have one of these ids, with Strong consistency. More than ids: a bulk import wrote some twice.
+
+        No other read tells: they show one row for each id.
+        """
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server is and can do, as it said at the connect."""
+
+    @property
+    def bulk_jobs(self) -> BulkJobs | None:
+        """Bulk imports; None where the server has none."""
 
     def server_version(self) -> str:
         """What the server says it is, for people."""

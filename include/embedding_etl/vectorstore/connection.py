@@ -56,21 +56,11 @@ class Connection(Generic[AnyClient]):
             load: Collection or alias that has to be loaded for it.
         """
 
-        def attempt() -> Result:
-            try:
-                client = self._connected()
-                if load and load not in self._loaded:
-                    # On Milvus Lite, collections are released whenever the server starts.
-                    self._driver.load(client, load)
-                    self._loaded.add(load)
-                return call(client)
-            except self._driver.errors as error:
-                failure = to_error(f"Milvus at {self._address}: {what}", read_failure(error))
-                if isinstance(failure, NotLoaded):
-                    self._loaded.discard(load)
-                raise failure from error
+        return with_retries(self._policy, lambda: self._attempt(what, call, load))
 
-        return with_retries(self._policy, attempt)
+    def run_once(self, what: str, call: Callable[[AnyClient], Result]) -> Result:
+        """The same for a call that must not be made twice: after a TransientError it may have been heard or not."""
+        return self._attempt(what, call, "")
 
     def forget(self, name: str) -> None:
         """The collection was dropped: one that is created under its name is not loaded."""
@@ -83,6 +73,20 @@ class Connection(Generic[AnyClient]):
                 self._client.close()
             self._client = None
             self._loaded.clear()
+
+    def _attempt(self, what: str, call: Callable[[AnyClient], Result], load: str) -> Result:
+        try:
+            client = self._connected()
+            if load and load not in self._loaded:
+                # On Milvus Lite, collections are released whenever the server starts.
+                self._driver.load(client, load)
+                self._loaded.add(load)
+            return call(client)
+        except self._driver.errors as error:
+            failure = to_error(f"Milvus at {self._address}: {what}", read_failure(error))
+            if isinstance(failure, NotLoaded):
+                self._loaded.discard(load)
+            raise failure from error
 
     def _connected(self) -> AnyClient:
         with self._lock:

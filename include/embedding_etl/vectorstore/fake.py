@@ -10,6 +10,7 @@ import numpy as np
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
+from include.embedding_etl.vectorstore.capabilities import IN_MEMORY, ServerCapabilities
 from include.embedding_etl.vectorstore.descriptions import require_same
 from include.embedding_etl.vectorstore.failures import NotFound
 from include.embedding_etl.vectorstore.schema import ID_FIELD, VECTOR_FIELD, entity
@@ -159,9 +160,23 @@ class InMemoryStore:
         matching = [row for row in collection.entities.values() if _matches(filter_expression, row)]
         return [_nearest(query, matching, collection.spec.metric, top, fields) for query in vectors]
 
+    def count_ids(self, name: str, ids: Sequence[str]) -> int:
+        """How many rows have one of these ids."""
+        check_ids(ids)
+        return len(self._readable(name).entities.keys() & set(ids))
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """There is no server."""
+        return IN_MEMORY
+
+    @property
+    def bulk_jobs(self) -> None:
+        """There are none."""
+
     def server_version(self) -> str:
         """What this is, for people."""
-        return "in memory"
+        return self.capabilities.version
 
     def close(self) -> None:
         """There is no connection; what was written stays."""

@@ -17,6 +17,8 @@ from include.embedding_etl.errors import ConfigError, IntegrityError, TransientE
 from include.embedding_etl.index_kinds import NO_PARAMETERS, Parameters
 from include.embedding_etl.types import CollectionSpec, Hit, JsonValue, Row, Vectors
 from include.embedding_etl.vectorstore.batches import MAX_BYTES, MAX_ROWS, by_count, cut
+from include.embedding_etl.vectorstore.bulk_jobs import BulkJobs
+from include.embedding_etl.vectorstore.capabilities import ServerCapabilities, is_plain, read_capabilities
 from include.embedding_etl.vectorstore.connection import Connection, Driver
 from include.embedding_etl.vectorstore.definitions import add_fields, add_index
 from include.embedding_etl.vectorstore.descriptions import dimension_of, properties_of, require_same, server_address
@@ -25,7 +27,6 @@ from include.embedding_etl.vectorstore.filters import begins_with, in_list
 from include.embedding_etl.vectorstore.reading import read_by_id, read_in_order
 from include.embedding_etl.vectorstore.retry import STANDARD_RETRY, RetryPolicy
 from include.embedding_etl.vectorstore.schema import ID_FIELD, VECTOR_FIELD, entity, search_params
-from include.embedding_etl.vectorstore.server_versions import security_warning
 from include.embedding_etl.vectorstore.validate import (
     check_ids,
     check_name,
@@ -76,6 +77,7 @@ class MilvusStore:
         self._address = server_address(uri)
         self._timeout_s = timeout_s
         self._dimensions: dict[str, int] = {}  # by real name
+        self._capabilities: ServerCapabilities | None = None  # read with every connect
 
         def connect() -> MilvusClient:
             options = {"timeout": min(timeout_s, 10.0), "grpc_options": CALM, **(tls or {})}
@@ -87,11 +89,13 @@ class MilvusStore:
                     f"Milvus at {self._address}: certificate {error.filename}: {error.strerror}"
                 ) from error
             try:
-                version = client.get_server_version(timeout=timeout_s)
+                version = str(client.get_server_version(timeout=timeout_s))
+                description = "" if is_plain(version) else _description(client, timeout_s)
             except (MilvusException, grpc.RpcError):
                 client.close()
                 raise
-            if warning := security_warning(version):
+            self._capabilities = read_capabilities(version, description)
+            if warning := self._capabilities.warning:
                 _log.warning("%s: %s", self._address, warning)
             return client
 
@@ -273,9 +277,32 @@ class MilvusStore:
             for hits in found
         ]
 
+    def count_ids(self, name: str, ids: Sequence[str]) -> int:
+        """How many rows have one of these ids; more than ids where a bulk import wrote some of them twice."""
+        check_ids(ids)
+        return sum(
+            int(self._query(name, in_list(ID_FIELD, some), ["count(*)"])[0]["count(*)"]) for some in by_count(ids)
+        )
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server is and can do; connects if nothing has done so yet."""
+        if self._capabilities is None:
+            self._connection.run("connect", lambda _: None)
+        if self._capabilities is None:
+            raise IntegrityError(f"Milvus at {self._address}: connected without a version")
+        return self._capabilities
+
+    @property
+    def bulk_jobs(self) -> BulkJobs | None:
+        """Bulk imports; None where the server has none."""
+        if not self.capabilities.bulk_import:
+            return None
+        return BulkJobs(self._connection, self._timeout_s, self._timeout_s * _SLOW_CALLS)
+
     def server_version(self) -> str:
         """What the server says it is, for people."""
-        return str(self._call("get_server_version"))
+        return self.capabilities.version
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
@@ -342,3 +369,9 @@ class MilvusStore:
         return self._connection.run(
             what, lambda client: getattr(client, method)(*names, timeout=timeout_s, **options), load
         )
+
+
+def _description(client: MilvusClient, timeout_s: float) -> str:
+    """What the server says of itself at the connect: Zilliz Cloud tells its product there, and not as a version."""
+    details: Any = client.get_server_version(timeout=timeout_s, detail=True)
+    return str(details["version"])
