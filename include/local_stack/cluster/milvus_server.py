@@ -39,7 +39,7 @@ _PRIVILEGES = (
         ("Collection", privilege)
         for privilege in ("GetLoadState", "GetLoadingProgress", "GetStatistics", "Flush", "GetFlushState")
     ),
-    *(("Collection", privilege) for privilege in ("Insert", "Upsert", "Delete", "Query", "Search")),
+    *(("Collection", privilege) for privilege in ("Insert", "Import", "Upsert", "Delete", "Query", "Search")),
 )
 
 
