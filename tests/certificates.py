@@ -1,5 +1,7 @@
 """Certificates of an authority of the tests' own, for servers that speak TLS."""
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,14 +33,15 @@ class Certificates:
         return grpc.ssl_server_credentials(pair, self.ca.read_bytes(), require_client_auth=True)
 
 
-def make_certificates(directory: Path) -> Certificates:
-    """An authority and a certificate for milvus.example, valid for a day."""
+def make_certificates(directory: Path, addresses: Sequence[str] = ()) -> Certificates:
+    """An authority and a certificate for milvus.example and for IP addresses, valid for a day."""
     authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     made = Certificates(directory / "ca.pem", directory / "own.pem", directory / "own.key")
     made.ca.write_bytes(_signed(issuer, issuer, authority, authority, x509.BasicConstraints(True, None)))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
+    numbers = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    names = x509.SubjectAlternativeName([x509.DNSName(NAME), *numbers])
     made.certificate.write_bytes(_signed(subject, issuer, own, authority, names))
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     made.key.write_bytes(own.private_bytes(encoding, form, serialization.NoEncryption()))

@@ -1,4 +1,4 @@
-"""Make a Milvus server safe to use: no default password for root, and a user for pipelines who may do little else.
+"""Make a Milvus server safe to use: no default password for root, and users with the roles of deploy/milvus/roles.yaml.
 
 Run again, it changes nothing; with other passwords in the environment it sets those.
 """
@@ -9,34 +9,31 @@ import time
 from typing import TYPE_CHECKING
 
 from include.deployment.environment import required
+from include.deployment.milvus_roles import PIPELINES, READERS, keep_role
 from include.embedding_etl.errors import TransientError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 DEFAULT_ROOT_PASSWORD = "Milvus"  # noqa: S105 - what every fresh server begins with
-ROLE = "etl_pipelines"
-# (kind of object, privilege). Names are those that servers of 2.3 and later know.
-PRIVILEGES = (
-    *(("Global", name) for name in ("CreateCollection", "DropCollection", "DescribeCollection", "ShowCollections")),
-    *(("Global", name) for name in ("CreateAlias", "DropAlias", "DescribeAlias", "ListAliases")),
-    *(("Collection", name) for name in ("CreateIndex", "DropIndex", "IndexDetail", "Load", "Release")),
-    *(("Collection", name) for name in ("GetLoadState", "GetLoadingProgress", "GetStatistics", "Flush")),
-    *(("Collection", name) for name in ("Insert", "Upsert", "Delete", "Query", "Search", "Import")),
-)
 _PATIENCE_S = 120
 _TIMEOUT_S = 10  # a refused password costs all of it
 
 
-def secure_milvus(uri: str, root_password: str, user: str, password: str, database: str = "default") -> None:
+def secure_milvus(
+    uri: str, root_password: str, user: str, password: str, database: str = "default", role: str = PIPELINES
+) -> list[str]:
     """Set root's password, make database, role and user.
 
     Args:
         uri: Of a server with authorization switched on.
         root_password: What root's password is, or is to be.
-        user: The pipelines' user.
+        user: Whom the role is for.
         password: His password.
         database: Where he may work, and nowhere else.
+        role: PIPELINES or READERS.
+    Returns:
+        Privileges of the role that the server does not know.
     Raises:
         TransientError: the server does not answer, or root has yet another password.
     """
@@ -47,15 +44,13 @@ def secure_milvus(uri: str, root_password: str, user: str, password: str, databa
         if database not in root.list_databases():
             root.create_database(database)
         _ensure_user(root, uri, user, password)
-        if ROLE not in root.list_roles():
-            root.create_role(ROLE)
-        for kind, privilege in PRIVILEGES:
-            _grant(root, kind, privilege, database)
-        root.grant_role(user, ROLE)
+        unknown = keep_role(root, role, database)
+        root.grant_role(user, role)
     except MilvusException as error:
         raise TransientError(f"Milvus at {uri}: {error.message}") from error
     finally:
         root.close()
+    return unknown
 
 
 def _as_root(uri: str, root_password: str) -> "MilvusClient":
@@ -96,24 +91,18 @@ def _ensure_user(root: "MilvusClient", uri: str, user: str, password: str) -> No
     root.create_user(user, password)
 
 
-def _grant(root: "MilvusClient", kind: str, privilege: str, database: str) -> None:
-    """Grant a privilege, unless the server is too old to know it: it then asks for none."""
-    from pymilvus import MilvusException
-
-    try:
-        root.grant_privilege(ROLE, kind, privilege, "*", db_name=database)
-    except MilvusException as error:
-        if "not found" not in error.message and "not exist" not in error.message:
-            raise
-
-
 def main() -> None:
     """As the environment says."""
-    user = os.environ.get("MILVUS_USER") or "etl"
     database = os.environ.get("ETL_MILVUS_DATABASE") or "default"
-    uri = required("ETL_MILVUS_URI")
-    secure_milvus(uri, required("MILVUS_ROOT_PASSWORD"), user, required("MILVUS_PASSWORD"), database)
-    sys.stdout.write(f"Milvus: {user} may use the database {database}, with the role {ROLE}\n")
+    uri, root_password = required("ETL_MILVUS_URI"), required("MILVUS_ROOT_PASSWORD")
+    users = [(os.environ.get("MILVUS_USER") or "etl", required("MILVUS_PASSWORD"), PIPELINES)]
+    if reader := os.environ.get("MILVUS_READER"):
+        users.append((reader, required("MILVUS_READER_PASSWORD"), READERS))
+    for user, password, role in users:
+        unknown = secure_milvus(uri, root_password, user, password, database, role)
+        sys.stdout.write(f"Milvus: {user} may use the database {database}, with the role {role}\n")
+        if unknown:
+            sys.stdout.write(f"Milvus: this server does not know {', '.join(unknown)}, and asks nobody for it\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from include.embedding_etl.batching import batched
 from include.embedding_etl.errors import ConfigError, TransientError
-from include.embedding_etl.s3_credentials import S3Credentials
+from include.embedding_etl.s3_credentials import S3Credentials, is_distrust
 
 BATCH = 10  # SQS takes and gives no more at once
 _FOR_A_PERSON = re.compile(
@@ -59,6 +59,7 @@ class EventQueue:
                 "sqs",
                 endpoint_url=credentials.endpoint or f"{origin.scheme}://{origin.netloc}",
                 region_name=(named and named[1]) or credentials.region or session.region_name or "us-east-1",
+                verify=credentials.trusted,
                 config=Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2}),
             )
 
@@ -135,6 +136,8 @@ class EventQueue:
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise ConfigError(f"the queue {self.queue_url}: there are no AWS credentials for it") from error
         except (BotoCoreError, ValueError) as error:
+            if is_distrust(str(error)):
+                raise ConfigError(f"the queue {self.queue_url}: its certificate is not trusted: {error}") from error
             raise TransientError(f"the queue {self.queue_url} did not answer: {type(error).__name__}") from error
 
 

@@ -1,8 +1,15 @@
 """Credentials for an S3 store, as an Airflow connection, the settings or nobody gave them."""
 
+import os
+import re
 from dataclasses import dataclass, field
 
 from include.embedding_etl.settings import Places
+
+# A certificate is refused; the file of trusted authorities is missing, or holds none. curl's codes come from pyarrow.
+_DISTRUST = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED|SSL validation failed.*No such file|NO_CERTIFICATE_OR_CRL_FOUND|curlCode: (?:60|77)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +21,12 @@ class S3Credentials:
     token: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     region: str | None = None
+    ca_file: str | None = None  # certificates of the authorities that are trusted, as PEM; None = AWS_CA_BUNDLE
+
+    @property
+    def trusted(self) -> str | None:
+        """The file of trusted authorities that all ways to the store share; None = those that the machine trusts."""
+        return self.ca_file or os.environ.get("AWS_CA_BUNDLE") or None
 
 
 def credentials_from(places: Places) -> S3Credentials:
@@ -26,3 +39,8 @@ def credentials_from(places: Places) -> S3Credentials:
         endpoint=places.s3_endpoint,
         region=places.s3_region,
     )
+
+
+def is_distrust(message: str) -> bool:
+    """Whether a client's message says that a certificate is not trusted: only a person can change that."""
+    return _DISTRUST.search(message) is not None

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
-from include.embedding_etl.s3_credentials import S3Credentials
+from include.embedding_etl.s3_credentials import S3Credentials, is_distrust
 from include.embedding_etl.settings import PROJECT_ROOT
 
 UNFINISHED = ".unfinished"
@@ -136,6 +136,7 @@ class BucketRoot:
                 scheme=endpoint.scheme if endpoint else "https",
                 connect_timeout=5,
                 request_timeout=60,
+                tls_ca_file_path=credentials.trusted,
                 retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=4),
             )
 
@@ -230,9 +231,10 @@ def translated(uri: str) -> Iterator[None]:
         text = str(error)
         if error.errno in _CONFIG_ERRNOS or _CONFIG_CODES.search(text):
             raise ConfigError(f"{uri}: the state cannot be kept here: {text}; check ETL_STATE_URI") from error
-        if error.errno is None and not any(
-            words in text for words in _OF_THE_STORE
-        ):  # what Parquet's own reader raises
+        if is_distrust(text):
+            raise ConfigError(f"{uri}: the endpoint's certificate is not trusted: {text}") from error
+        # Without either it is what Parquet's own reader raises.
+        if error.errno is None and not any(words in text for words in _OF_THE_STORE):
             raise IntegrityError(f"{uri}: this file is damaged: {text}") from error
         raise TransientError(f"{uri}: {text}") from error
 

@@ -15,7 +15,7 @@ def s3_credentials(connection_id: str) -> S3Credentials:
     """Keys and endpoint of a connection of type aws, for a running task.
 
     Raises:
-        ConfigError: there is no such connection.
+        ConfigError: there is no such connection, or it says that certificates are not to be checked.
     """
     return s3_credentials_of(_connection(connection_id))
 
@@ -47,12 +47,19 @@ def _credentials(connection: Any, endpoint: str | None) -> S3Credentials:
     from include.embedding_etl.s3_credentials import S3Credentials
 
     extra = connection.extra_dejson
+    verify = extra.get("verify")
+    if verify is False:
+        raise ConfigError(
+            f"connection {connection.conn_id}: certificates are always checked: give the file of the authority that "
+            'signed them, "verify": "/path/ca.pem", or leave verify out'
+        )
     return S3Credentials(
         access_key=connection.login or extra.get("aws_access_key_id"),
         secret_key=connection.password or extra.get("aws_secret_access_key"),
         token=extra.get("aws_session_token"),
         endpoint=endpoint,
         region=extra.get("region_name"),
+        ca_file=verify if isinstance(verify, str) and verify else None,
     )
 
 

@@ -40,6 +40,7 @@ class S3Source:
         region: str | None = None,
         backoff_s: float = 0.25,
         listing_streams: int = 1,
+        ca_file: str | None = None,
     ) -> None:
         """Nothing is asked of the store yet.
 
@@ -50,6 +51,7 @@ class S3Source:
             region: None = what the session says; a redirect to another region is followed.
             backoff_s: The first wait before a retry is random below this.
             listing_streams: By how many streams a big bucket is listed at once.
+            ca_file: Of the authorities that are trusted; None = those that the machine trusts.
         Raises:
             ConfigError: the URI is not one of S3.
         """
@@ -58,7 +60,7 @@ class S3Source:
             raise ConfigError(f"source.uri: {uri!r} is not s3://bucket/prefix")
         self.uri = uri
         self._prefix = match.group(2)
-        self._bucket = Bucket(match.group(1), session, endpoint_url, region)
+        self._bucket = Bucket(match.group(1), session, endpoint_url, region, ca_file)
         self._backoff_s = backoff_s
         self._listing_streams = listing_streams
 

@@ -4,7 +4,6 @@ boto3's own calls cost 1.8 ms of processor time a GET and 0.1 ms for each listed
 sent costs 0.7 ms and keeps every key exactly as it is: `//`, `../` and a leading slash included.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from include.embedding_etl.errors import ConfigError, TransientError
+from include.embedding_etl.s3_credentials import is_distrust
 
 ATTEMPTS = 6
 _MAX_BACKOFF_S = 10.0
@@ -61,7 +61,14 @@ class Response:
 class Bucket:
     """Sends GET requests to one bucket. Safe to use from many threads at once."""
 
-    def __init__(self, name: str, session: boto3.Session, endpoint_url: str | None, region: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        session: boto3.Session,
+        endpoint_url: str | None,
+        region: str | None,
+        ca_file: str | None = None,
+    ) -> None:
         """Nothing is sent, and no credentials are asked for, before the first request.
 
         Args:
@@ -69,8 +76,10 @@ class Bucket:
             session: Where the credentials come from. They are taken anew for each request, so they may be refreshed.
             endpoint_url: For stores other than AWS.
             region: None = what the session says, else us-east-1; a redirect to another region is followed.
+            ca_file: Of the authorities that are trusted; None = those that the machine trusts.
         """
         self.name = name
+        self._ca_file = ca_file
         self._session = session
         self._endpoint_url = endpoint_url
         self._address: tuple[str, str] | None = None  # (URL of the bucket, region), replaced as one
@@ -128,7 +137,7 @@ class Bucket:
             S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", region).add_auth(request)
             return Response(self._http.send(request.prepare()))
         except (HTTPClientError, NoConnectionError) as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            if is_distrust(str(error)):
                 raise ConfigError(f"s3://{self.name}: the endpoint's certificate is not trusted: {error}") from error
             raise TransientError(f"s3://{self.name}: {error}") from error
         except (BotoCoreError, ClientError, ValueError) as error:
@@ -148,7 +157,7 @@ class Bucket:
             raise ConfigError(f"s3://{self.name}: no AWS credentials: give the pipeline a connection, or set AWS_*")
         client = self._session.client("s3", endpoint_url=self._endpoint_url, region_name=self._region)
         base = _address_of(client, self.name)
-        self._http = self._http or _new_connections(base)
+        self._http = self._http or _new_connections(base, self._ca_file)
         self._address = (base, client.meta.region_name)
         return self._address
 
@@ -168,8 +177,8 @@ def _address_of(client: Any, bucket: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
-def _new_connections(url: str) -> Any:
-    verify: Any = os.environ.get("AWS_CA_BUNDLE") or True
+def _new_connections(url: str, ca_file: str | None) -> Any:
+    verify: Any = ca_file or True
     timeout: Any = (_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
     return URLLib3Session(
         verify=verify, proxies=get_environ_proxies(url), timeout=timeout, max_pool_connections=_CONNECTIONS

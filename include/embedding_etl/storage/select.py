@@ -45,5 +45,11 @@ def open_source(settings: SourceSettings, places: Places, credentials: S3Credent
         aws_session_token=chosen.token,
         region_name=chosen.region,
     )
-    streams = settings.listing.parallel
-    return S3Source(settings.uri, session, chosen.endpoint, chosen.region, listing_streams=streams)
+    return S3Source(
+        settings.uri,
+        session,
+        chosen.endpoint,
+        chosen.region,
+        listing_streams=settings.listing.parallel,
+        ca_file=chosen.trusted,
+    )

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from include.deployment.milvus_roles import PIPELINES, keep_role
 from include.embedding_etl.errors import TransientError
 from include.local_stack.cluster.configuration import MILVUS_PORTS, MILVUS_USER, ClusterConfiguration
 from include.local_stack.process import Component, RunFile
 
 ROOT = "root"
 FIRST_PASSWORD = "Milvus"  # noqa: S105 - public: what every fresh server begins with
-ROLE = "embedding_etl"
 # By name of its template: the port of ours that takes its place.
 _PORT_SETTINGS = {
     "proxy_port": "milvus",
@@ -29,18 +29,6 @@ _PORT_SETTINGS = {
     "data_coord_port": "milvus-data-coord",
     "data_node_port": "milvus-data-node",
 }
-# (kind of object, privilege): what include/embedding_etl/vectorstore/milvus.py calls, and nothing else.
-_PRIVILEGES = (
-    *(("Global", privilege) for privilege in ("CreateCollection", "DropCollection", "DescribeCollection")),
-    *(("Global", privilege) for privilege in ("ShowCollections", "CreateAlias", "DropAlias")),
-    *(("Global", privilege) for privilege in ("DescribeAlias", "ListAliases")),
-    *(("Collection", privilege) for privilege in ("CreateIndex", "DropIndex", "IndexDetail", "Load", "Release")),
-    *(
-        ("Collection", privilege)
-        for privilege in ("GetLoadState", "GetLoadingProgress", "GetStatistics", "Flush", "GetFlushState")
-    ),
-    *(("Collection", privilege) for privilege in ("Insert", "Import", "Upsert", "Delete", "Query", "Search")),
-)
 
 
 def milvus_server_component(cluster: ClusterConfiguration) -> Component:
@@ -83,22 +71,13 @@ def make_user(cluster: ClusterConfiguration) -> None:
             root.update_password(ROOT, FIRST_PASSWORD, root_password)
             root.close()
             root = _connect(cluster, ROOT, root_password)
-        _keep_role(root)
+        keep_role(root, PIPELINES)
         if MILVUS_USER not in root.list_users():
             root.create_user(MILVUS_USER, password)
-        root.grant_role(MILVUS_USER, ROLE)
+        root.grant_role(MILVUS_USER, PIPELINES)
         root.close()
     except MilvusException as error:
         raise TransientError(f"Milvus' user could not be made: {error.message}") from error
-
-
-def _keep_role(root: Any) -> None:
-    if ROLE not in root.list_roles():
-        root.create_role(ROLE)
-    granted = {privilege["privilege"] for privilege in root.describe_role(ROLE)["privileges"]}
-    for kind, privilege in _PRIVILEGES:
-        if privilege not in granted:
-            root.grant_privilege(ROLE, kind, privilege, "*")
 
 
 def _connect(cluster: ClusterConfiguration, user: str, password: str) -> Any:
