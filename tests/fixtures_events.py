@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ class BucketWithQueue:
 
     @property
     def sqs(self) -> Any:
-        return self.server.session().client("sqs", endpoint_url=self.server.endpoint)
+        return sqs_client(self.server)
 
     def put(self, key: str, body: bytes = b"x") -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
@@ -60,9 +61,15 @@ class BucketWithQueue:
         return S3Credentials(self.server.access_key, self.server.secret_key, region=REGION)
 
 
+@cache
+def sqs_client(server: S3Server) -> Any:
+    """One for all tests: making one takes longer than most of them."""
+    return server.session().client("sqs", endpoint_url=server.endpoint)
+
+
 def make_bucket_with_queue(server: S3Server) -> BucketWithQueue:
     """A bucket, its queue, and the notifications between them; the queue holds S3's test event."""
-    sqs = server.session().client("sqs", endpoint_url=server.endpoint)
+    sqs = sqs_client(server)
     queue_url = sqs.create_queue(QueueName=f"events-{uuid.uuid4().hex[:12]}")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     bucket = server.make_bucket()
