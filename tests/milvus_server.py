@@ -47,16 +47,20 @@ class MilvusServer:
         """The interpreter that has the server's package."""
         return Path(os.environ.get("ETL_MILVUS_SERVER_PYTHON") or DEFAULT_PYTHON)
 
-    def start(self, timeout_s: float = 90.0) -> None:
-        """Start it and wait until it answers: about 15 s, more the first time."""
+    def start(self) -> None:
+        """Start it with nothing in it, and wait until it answers: about 15 s, more the first time."""
         self.stop()
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+        self.launch()
+
+    def launch(self, timeout_s: float = 90.0) -> None:
+        """Start it with what it had, and wait until it answers."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", ETCD_PEER_PORT))
             except OSError as error:
                 raise RuntimeError(f"port {ETCD_PEER_PORT} is in use: another Milvus or etcd runs here") from error
-        shutil.rmtree(self.directory / "data", ignore_errors=True)
         self.directory.mkdir(parents=True, exist_ok=True)
         options = ["--data", str(self.directory), "--proxy-port", str(self.port), "--authorization-enabled", "true"]
         with (self.directory / "launcher.log").open("wb") as log:

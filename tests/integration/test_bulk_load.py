@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from include.embedding_etl.converge import Request
 from include.embedding_etl.reindex import reindex
 from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.vectorstore.milvus import MilvusStore
@@ -53,8 +54,12 @@ def count(project: Project) -> int:
         return runtime.store.count(target)
 
 
-def imported(project: Project) -> int:
-    return project.run().lanes["text"].figures["imported"]
+def imported(project: Project, run_id: str = "") -> int:
+    """Rows that a run, its last one unless told otherwise, brought in by bulk imports."""
+    with project.open() as runtime:
+        run = runtime.ledger.runs.get(run_id or f"run-{project.runs}")
+        assert run is not None
+        return sum(each.counts.get("imported", 0) for each in run.stages if each.stage == "sync")
 
 
 @on_a_server
@@ -69,7 +74,7 @@ def test_a_first_load_is_imported_verified_and_searchable(server_project: Projec
     report = server_project.run()
     assert report.problems == []
     rows = OBJECTS + len(HOSTILE)
-    assert report.lanes["text"].figures["imported"] == report.lanes["text"].figures["rows"] == rows
+    assert imported(server_project) == report.lanes["text"].figures["rows"] == rows
     wanted = {key: value for key, value in server_project.expected_rows().items() if value[0] != "blank.txt"}
     assert server_project.rows() == wanted
     assert leftovers(server_project) == []
@@ -83,12 +88,13 @@ def test_a_first_load_is_imported_verified_and_searchable(server_project: Projec
     again = server_project.run()
     assert again.green
     assert again.lanes["text"].figures["rows"] == 2
-    assert again.lanes["text"].figures["imported"] == 0
+    assert imported(server_project) == 0
     assert count(server_project) == rows + 1
 
 
 @on_a_server
 def test_an_imported_row_holds_what_an_upserted_one_holds(server_project: Project, tmp_path: Path) -> None:
+    assert server_project.run().green
     assert imported(server_project) == OBJECTS
     configure(server_project, min_rows=1_000)
     fields = ["object_key", "object_version", "content_hash", "media_type", "ordinal", "start", "end", "text"]
@@ -101,8 +107,6 @@ def test_an_imported_row_holds_what_an_upserted_one_holds(server_project: Projec
             return {str(row["id"]): row for page in runtime.store.iterate(target, fields) for row in page}
 
     before = read()
-    from include.embedding_etl.converge import Request
-
     assert server_project.run(Request(rewrite=frozenset({"text"}))).lanes["text"].figures["rows"] == OBJECTS
     assert json.dumps(read(), sort_keys=True, default=float) == json.dumps(before, sort_keys=True, default=float)
 
@@ -110,6 +114,7 @@ def test_an_imported_row_holds_what_an_upserted_one_holds(server_project: Projec
 @on_a_server
 def test_a_shard_with_few_rows_is_upserted(server_project: Project) -> None:
     configure(server_project, min_rows=OBJECTS + 1)
+    assert server_project.run().green
     assert imported(server_project) == 0
     assert server_project.rows() == server_project.expected_rows()
 
@@ -117,14 +122,15 @@ def test_a_shard_with_few_rows_is_upserted(server_project: Project) -> None:
 @on_a_server
 def test_a_reindex_fills_its_candidate_in_bulk(server_project: Project) -> None:
     configure(server_project, min_rows=1_000)
+    assert server_project.run().green
     assert imported(server_project) == 0
     configure(server_project)
     with server_project.open() as runtime:
-        request = ReindexRequest.parse(runtime.pipeline, {"lane": "text", "index_type": "HNSW"})
+        values = {"lane": "text", "rebuild": "index", "index": {"type": "HNSW"}}
+        request = ReindexRequest.parse(runtime.pipeline, values)
         result = reindex(runtime, "reindex-1", request, lambda _: True)
-        figures = runtime.ledger.runs.stages("reindex-1")
-    assert result.problems == []
-    assert sum(each.counts.get("imported", 0) for each in figures if each.stage == "sync") == OBJECTS
+    assert result.cut_over, result.problem
+    assert imported(server_project, "reindex-1") == OBJECTS
     assert server_project.rows() == server_project.expected_rows()
 
 
@@ -135,7 +141,7 @@ def test_a_file_that_the_server_cannot_find_falls_back_to_upserts(
     configure(server_project, server_path="/nowhere")
     report = server_project.run()
     assert report.problems == []
-    assert report.lanes["text"].figures["imported"] == 0
+    assert imported(server_project) == 0
     assert server_project.rows() == server_project.expected_rows()
     assert count(server_project) == OBJECTS
     assert leftovers(server_project) == []
@@ -149,7 +155,7 @@ def test_a_server_without_bulk_import_gets_upserts_and_says_so(
     project.put_many(OBJECTS)
     report = project.run()
     assert report.green
-    assert report.lanes["text"].figures["imported"] == 0
+    assert imported(project) == 0
     assert project.rows() == project.expected_rows()
     assert leftovers(project) == []
     assert capfd.readouterr().out.count("this server has no bulk import") == 1
@@ -172,6 +178,27 @@ def test_a_job_that_was_begun_twice_before_a_crash_leaves_no_row_twice(server_pr
     assert report.problems == []
     assert count(server_project) == OBJECTS
     assert server_project.rows() == server_project.expected_rows()
+    assert leftovers(server_project) == []
+
+
+@on_a_server
+def test_rows_that_the_ledger_does_not_know_of_are_not_doubled(
+    server_project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure(server_project, min_rows=1_000)
+    assert server_project.run().green
+    with server_project.open() as runtime:
+        name = runtime.store.alias_target(server_project.alias)
+        assert name is not None
+        lease = runtime.lease(name, "somebody", ttl_s=1)
+        runtime.ledger.entries.delete(lease, name, [entry.key for entry in runtime.ledger.entries.stream(name)])
+        runtime.ledger.leases.release(lease)
+    configure(server_project)
+    report = server_project.run()
+    assert report.problems == []
+    assert imported(server_project) == 0
+    assert "not exactly what was expected" in capfd.readouterr().out
+    assert count(server_project) == OBJECTS
     assert leftovers(server_project) == []
 
 
@@ -200,6 +227,7 @@ def test_a_run_settles_jobs_although_bulk_loads_were_switched_off(server_project
 
 @on_a_server
 def test_rows_that_are_there_twice_are_counted_twice_and_replaced_by_an_upsert(server_project: Project) -> None:
+    assert server_project.run().green
     assert imported(server_project) == OBJECTS
     with server_project.open() as runtime:
         name = runtime.store.alias_target(server_project.alias)
