@@ -12,6 +12,9 @@ IF_INSTALLED := test -x $(BIN)/python || { echo "nothing is installed, so nothin
 PYTEST_ARGS ?=
 # pip says hundreds of lines, or none at all: of these, what tells a person that it goes on.
 PIP := $(BIN)/python -m pip install $(if $(CI),-qq)
+# What is downloaded has to be what was locked. torch, whose build may come from elsewhere, and what it names are not in
+# these files: the second call, with the lock, completes them and checks that everything fits together.
+HASHED := $(PIP) --no-compile --require-hashes --no-deps
 PROGRESS := | { grep -E --line-buffered 'Downloading .* MB\)|Installing collected' | cut -c1-100 || true; }
 LOCK_VENV := .local/lock-venv
 MILVUS_VENV := .venv-milvus
@@ -24,8 +27,8 @@ DEBIAN = echo "Installing the Debian package $(1)"; \
   { echo "It could not be installed: install Debian's package $(1) yourself"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo down status cluster cluster-down cluster-status test check bench lock env \
-  test-milvus-server test-browser test-cluster debian-cluster clean
+.PHONY: help install install-dev demo down status cluster cluster-down cluster-status test check bench lock env licences \
+  audit-dependencies test-milvus-server test-browser test-cluster debian-cluster clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 28
@@ -91,22 +94,25 @@ clean: ## stop the stacks, then delete .venv and .local with all data and passwo
 
 # pip compiles one file after the other, compileall with all cores. Without it every process pays 20 s of imports where
 # PYTHONDONTWRITEBYTECODE is set. A few packages carry templates that are no Python: hence `|| true`.
-$(VENV)/.demo: requirements.txt requirements-demo.txt pyproject.toml
+$(VENV)/.demo: requirements.txt requirements.hashes requirements-demo.txt requirements-demo.hashes pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11, or name it: make PYTHON=… $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked requirements into $(VENV): 2 GB, a few minutes the first time"
+	@$(HASHED) -r requirements.hashes -r requirements-demo.hashes $(PROGRESS)
 	@$(PIP) --no-compile -r requirements.txt -r requirements-demo.txt $(PROGRESS)
 	@$(PIP) -q --no-deps -e .
 	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt requirements-dev.hashes
+	@$(HASHED) -r requirements-dev.hashes $(PROGRESS)
 	@$(PIP) -r requirements-dev.txt $(PROGRESS)
 	@touch $@
 
 # pymilvus and Airflow stay as requirements.txt has them: the locks agree.
-$(VENV)/.cluster: $(VENV)/.demo requirements-cluster.txt
+$(VENV)/.cluster: $(VENV)/.demo requirements-cluster.txt requirements-cluster.hashes
 	@echo "Installing the locked requirements of the cluster into $(VENV): Celery, drivers of PostgreSQL and Redis"
+	@$(HASHED) -r requirements-cluster.hashes $(PROGRESS)
 	@$(PIP) --no-compile -r requirements-cluster.txt $(PROGRESS)
 	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
@@ -125,5 +131,14 @@ lock: ## write requirements*.txt from requirements*.in
 	  $(LOCK_VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	    --annotation-style=line --custom-compile-command "make lock" $(LOCK_ARGS) $$name.in -o $$name.txt || exit 1; \
 	  sed -i.before -E -e 's/^(torch==[0-9.]+)\+[a-z0-9.]+/\1/' -e '/^(nvidia-|cuda-|triton==)/d' $$name.txt && rm $$name.txt.before; \
+	  { echo "# Hashes of $$name.txt, without torch: \`make lock\` writes them."; grep -v '^torch==' $$name.txt | \
+	    $(LOCK_VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-deps --generate-hashes --no-annotate --no-header \
+	    --no-emit-index-url --no-emit-find-links - ; } > $$name.hashes || exit 1; \
 	done
 	@wc -l requirements*.txt
+
+licences: install-dev $(VENV)/.cluster ## write docs/licences.md from what the locked packages say
+	@$(BIN)/python -m scripts.licences
+
+audit-dependencies: install-dev ## known vulnerabilities of the locked packages; says so where no database is reachable
+	@$(BIN)/python -m scripts.audit_dependencies
