@@ -11,11 +11,11 @@ from tests.fixtures_pipeline import Project
 from tests.integration.test_bulk_load import OBJECTS, configure, count, leftovers
 
 pytestmark = pytest.mark.milvus_server
-SHARED = ("intend", "entry_commit")  # reached by upserts too; here they stand around a job
+CASES = [(name, mode) for name in BULK_LOAD_ONLY for mode in ("before", "after", "lost")]
+CASES += [("intend", "after"), ("entry_commit", "after")]  # upserts reach them too; here they stand around a job
 
 
-@pytest.mark.parametrize("mode", ["before", "after", "lost"])
-@pytest.mark.parametrize("name", [*BULK_LOAD_ONLY, *SHARED])
+@pytest.mark.parametrize(("name", "mode"), CASES)
 def test_a_bulk_load_that_dies_here_is_healed_by_the_next_run(
     tmp_path: Path, milvus_server_uri: str, endpoint: EmbeddingEndpoint, name: str, mode: str
 ) -> None:

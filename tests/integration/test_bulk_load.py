@@ -4,7 +4,6 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +169,7 @@ def test_a_job_that_was_begun_twice_before_a_crash_leaves_no_row_twice(server_pr
         assert name is not None
     [staged] = (server_project.root / "staging").glob("*.parquet")
     client._get_connection().do_bulk_insert(name, "", [str(staged)])
-    _wait_for_jobs(client, name)
+    assert _wait_for_jobs(client, name) == {"Completed"}
     client.refresh_load(name)
     client.close()
     assert count(server_project) == 2 * OBJECTS  # the danger is real
@@ -209,6 +208,14 @@ def test_a_superseded_run_submits_nothing_that_succeeds(server_project: Project)
     assert server_project.run().green
     assert count(server_project) == OBJECTS
     assert "lease lost" in wake(frozen)
+    client = plain_client(server_project.milvus_uri, server_project.milvus_token)
+    with server_project.open() as runtime:
+        name = runtime.store.alias_target(server_project.alias)
+        assert name is not None
+    assert _wait_for_jobs(client, name) == {"Failed"}  # it was submitted, and found no file
+    client.refresh_load(name)
+    client.close()
+    assert count(server_project) == OBJECTS
     report = server_project.run()
     assert report.problems == []
     assert count(server_project) == OBJECTS
@@ -258,10 +265,12 @@ def test_milvus_lite_is_told_from_a_server(milvus_lite_uri: str, caplog: pytest.
     store.close()
 
 
-def _wait_for_jobs(
-    client: Any, name: str, finished: Callable[[str], bool] = lambda state: state == "Completed"
-) -> None:
+def _wait_for_jobs(client: Any, name: str) -> set[str]:
+    """The states of a collection's jobs when none of them goes on."""
     deadline = time.monotonic() + 120
-    while not all(finished(job.state_name) for job in client._get_connection().list_bulk_insert_tasks(0, name)):
-        assert time.monotonic() < deadline
+    while True:
+        states = {job.state_name for job in client._get_connection().list_bulk_insert_tasks(0, name)}
+        if states <= {"Completed", "Failed"}:
+            return states
+        assert time.monotonic() < deadline, states
         time.sleep(0.2)
