@@ -86,8 +86,10 @@ class EventWatch:
     def close(self) -> None:
         """Show the messages in hand to whoever watches next, and close everything."""
         try:
-            if self._wake_ups.held:
-                self._connected().hide([held.handle for held in self._wake_ups.held.values()][:DELETE_AT_MOST], 0)
+            in_hand = [held.handle for held in self._wake_ups.held.values()][:DELETE_AT_MOST]
+            if in_hand or self._finished:
+                self._delete_some(self._connected())
+                self._connected().hide(in_hand, 0)
         finally:
             self._disconnect()
             if "_ledger" in self.__dict__:

@@ -19,11 +19,11 @@ SCRIPT = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
-bag = DagBag(sys.argv[1], include_examples=False)
+bag = DagBag(sys.argv[1])
 dag = bag.dags[sys.argv[2]]
 timetable = dag.timetable
 condition = getattr(timetable, "asset_condition", None)
-assets = [asset for _, asset in condition.iter_assets()] if condition else []
+assets = list(condition.objects) if condition else []
 lanes = [outlet.name for task in dag.tasks for outlet in task.outlets]
 print("RESULT" + json.dumps({
     "errors": bag.import_errors,
