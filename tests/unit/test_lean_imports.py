@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,14 +41,14 @@ from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.embed.load import load_embedder
 settings = ModelSettings.model_validate_json(sys.argv[1])
-load_embedder(settings, resolve_model(settings, Path("unused")), "cpu")
+load_embedder(settings, resolve_model(settings, Path(sys.argv[2])), "cpu")
 """
 
 
-def loaded_by(script: str, argument: str, environment: dict[str, str] | None = None) -> set[str]:
+def loaded_by(script: str, *arguments: str, environment: dict[str, str] | None = None) -> set[str]:
     """The heavy packages that a process has loaded at the end of a script."""
     done = subprocess.run(
-        [sys.executable, "-c", script + LOADED, argument],
+        [sys.executable, "-c", script + LOADED, *arguments],
         env={**os.environ, **(environment or {})},
         cwd=PROJECT_ROOT,
         capture_output=True,
@@ -61,7 +62,7 @@ def loaded_by(script: str, argument: str, environment: dict[str, str] | None = N
 def test_embedding_by_an_endpoint_loads_its_client_and_no_model_library(project: Project) -> None:
     project.put("a.txt", "some words")
     project.put("b.txt", "and others")
-    assert loaded_by(EMBED_STAGE, project.name, project.environment) == {"openai"}
+    assert loaded_by(EMBED_STAGE, project.name, environment=project.environment) == {"openai"}
 
 
 @pytest.mark.parametrize(
@@ -75,14 +76,14 @@ def test_embedding_by_an_endpoint_loads_its_client_and_no_model_library(project:
     ],
 )
 def test_a_model_in_the_worker_loads_its_own_library_only(
-    small_models: SmallModels, name: str, never: set[str]
+    small_models: SmallModels, name: str, never: set[str], tmp_path: Path
 ) -> None:
-    loaded = loaded_by(LOAD_MODEL, small_models.settings(name).model_dump_json())
+    loaded = loaded_by(LOAD_MODEL, small_models.settings(name).model_dump_json(), str(tmp_path))
     assert "torch" in loaded
     assert loaded & never == set()
 
 
-def test_a_lane_that_points_at_an_endpoint_is_known_by_its_settings_alone() -> None:
+def test_a_lane_that_points_at_an_endpoint_is_known_by_its_settings_alone(tmp_path: Path) -> None:
     settings = {"kind": "openai", "id": "m", "weights": "remote", "base_url": "http://127.0.0.1:1/v1"}
     document = json.dumps({**settings, "dimension": DIMENSION, "max_tokens": 64})
-    assert loaded_by(LOAD_MODEL, document) == {"openai"}
+    assert loaded_by(LOAD_MODEL, document, str(tmp_path)) == {"openai"}
