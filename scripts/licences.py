@@ -137,7 +137,7 @@ def render(packages: Iterable[Package]) -> str:
     lines = [
         "# Licences",
         "",
-        "Written by `make licences` from what the locked packages say of themselves, for Linux on x86-64. The project has",
+        "Written by `make licences` from what the locked packages say of themselves on Linux, x86-64. The project has",
         "the licence Apache-2.0. htmx (0BSD) and Chart.js (MIT) are in the repository with their licences.",
         "",
         "## Those that need attention",

@@ -130,12 +130,12 @@ def test_a_reader_searches_through_the_alias_and_cannot_write(
     reader = MilvusClient(milvus_server_uri, token=user_with(READERS), dedicated=True)
     found = reader.search(project.alias, data=[row["vector"]], limit=1, output_fields=["object_key", "text"])
     assert found[0][0]["id"] == row["id"]
-    assert reader.query(project.alias, filter=f'id == "{row["id"]}"', output_fields=["object_key"])
+    (whole,) = reader.query(project.alias, filter=f'id == "{row["id"]}"', output_fields=["*"])
     assert reader.describe_alias(project.alias)["collection_name"] == name
     for forbidden in (
         lambda: reader.delete(project.alias, ids=[row["id"]]),
-        lambda: reader.upsert(project.alias, [{"id": row["id"], "vector": row["vector"]}]),
-        lambda: reader.insert(project.alias, [{"id": "x", "vector": row["vector"]}]),
+        lambda: reader.upsert(project.alias, [whole]),
+        lambda: reader.insert(project.alias, [{**whole, "id": "x"}]),
         lambda: reader.release_collection(project.alias),
         lambda: reader.drop_alias(project.alias),
         lambda: reader.drop_collection(name),
