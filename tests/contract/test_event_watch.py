@@ -107,7 +107,7 @@ def test_pain_17_while_a_run_waits_no_other_one_is_asked_for(watching: Watching)
     watching.waiting.add("ingest__docs/run-1")
     watching.events.put("docs/a.txt")
     watch = watching.watch()
-    looks(watch, lambda _: watch.in_hand == 1)
+    assert not any(look.waking for look in looks(watch, lambda _: watch.in_hand == 1))
     assert stays_quiet(watch)
     assert watching.record_run() == "ingest__docs/run-1"  # a scheduled one serves as well
     assert stays_quiet(watch, 2)

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.settings import load_pipeline
 from include.embedding_etl.steps import source_events
 from include.embedding_etl.steps.connections import s3_credentials_of, sqs_credentials
-from tests.dags.conftest import parse_dags
+from tests.dags.conftest import ROOT, parse_dags
 from tests.fixtures_events import BucketWithQueue
 from tests.fixtures_pipeline import Project
 
@@ -105,6 +107,14 @@ def test_a_directory_has_no_events(project: Project) -> None:
     project.configure(source={"uri": "/some/where", "events": {"queue_url": QUEUE}})
     with pytest.raises(ConfigError, match=r"source\.events: only a bucket sends events"):
         load_pipeline(project.root / "pipelines" / f"{project.name}.yaml")
+
+
+def test_the_example_of_the_document_is_valid(project: Project) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "events.md").read_text(), re.DOTALL)
+    for commented in (example, re.sub(r"# (\w+: )", r"\1", example)):  # what is left out is spelled right too
+        project.configure(**yaml.safe_load(commented))
+        pipeline = load_pipeline(project.root / "pipelines" / f"{project.name}.yaml")
+        assert pipeline.source.events is not None
 
 
 def test_a_connection_says_for_each_service_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
