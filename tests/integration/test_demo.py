@@ -1,6 +1,10 @@
-"""`make demo`, as a user sees it: twice on one stack. The slowest test of all, and the one that matters most."""
+"""`make demo`, as a user sees it: twice on one stack. The slowest test of all, and the one that matters most.
+
+Between the two, runs that fail, and a search of everything that the stack has written for the secrets of its runs.
+"""
 
 import io
+import shutil
 import sys
 
 import pytest
@@ -15,6 +19,8 @@ from include.local_stack.paths import DAGS_DIR_VARIABLE
 from include.local_stack.process import kill_leftovers
 from tests.fixtures_milvus import plain_client
 from tests.fixtures_stack import stack_environment
+from tests.secret_runs import ENDPOINT_KEY_VARIABLE, SecretRuns, fail_runs, write_failing_pipelines
+from tests.secret_search import find_secrets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LANES = ("text", "image", "multimodal", "audio", "video")
@@ -29,11 +35,24 @@ def demo(configuration):
 
 
 @pytest.fixture(scope="module")
-def configuration(tmp_path_factory):
-    environment = stack_environment(tmp_path_factory.mktemp("demo"))
+def site(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("demo")
+    environment = stack_environment(directory)
     configuration = configure({**environment, DAGS_DIR_VARIABLE: str(PROJECT_ROOT / "dags")})
-    yield configuration
-    kill_leftovers(configuration.paths)
+    pipelines = directory / "pipelines"
+    pipelines.mkdir()
+    shutil.copy(PROJECT_ROOT / "include" / "pipelines" / "demo.yaml", pipelines)
+    with pytest.MonkeyPatch.context() as patch, SecretRuns.endpoint() as runs:
+        write_failing_pipelines(pipelines, runs)
+        patch.setenv("ETL_PIPELINES_DIR", str(pipelines))
+        patch.setenv(ENDPOINT_KEY_VARIABLE, runs.endpoint_key)
+        yield configuration, runs
+        kill_leftovers(configuration.paths)
+
+
+@pytest.fixture(scope="module")
+def configuration(site):
+    return site[0]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +104,12 @@ def test_every_good_object_is_searchable_through_its_alias_and_no_other_is(lane,
     key = sorted(expected)[0]
     found = milvus.search(f"demo_{lane}", data=[own[key]], limit=1, output_fields=["object_key"])
     assert found[0][0]["distance"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_no_secret_of_any_run_stands_where_somebody_could_read_it(configuration, first, site):
+    told = fail_runs(configuration, site[1])
+    assert {name: secret for name, secret in site[1].all(configuration).items() if len(secret) < 12} == {}
+    assert find_secrets(configuration, site[1].all(configuration), told) == []
 
 
 def test_a_second_demo_calls_no_model_and_uploads_nothing(configuration, first):
