@@ -98,7 +98,9 @@ class OpenAiEmbedder:
             if self._options and _status(error) in _INPUT_REFUSED and "dimension" in str(error).lower():
                 self._options = {}
                 return self._ask_once(texts)
-            raise self._translate(error) from error
+            ours = self._translate(error)
+            # Some endpoints quote the key that they refuse, and Airflow logs causes as they are.
+            raise ours from (error if isinstance(ours, TransientError) else None)
         except ValueError as error:  # the client found no embeddings in an answer with status 200
             raise TransientError(f"{self._where}: answered without embeddings") from error
 
