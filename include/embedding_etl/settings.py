@@ -1,6 +1,7 @@
 """Settings: one pipeline per YAML file, and the places (ledger, state, Milvus, S3) from the environment.
 
 Nothing here is read at import. Unknown keys are refused; every message names the file, the key and what is allowed.
+Longer than our modules are meant to be: all that a pipeline file may say stands in one place.
 """
 
 import difflib

@@ -30,7 +30,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Advice], ...] = (
     (
         ("TruncatedImage", "TruncatedAudio", "TruncatedVideo"),
         Advice(
-            "Cut off; half a film indexed as a whole one would be a silent loss",
+            "Cut off; half of it, indexed as if it were all, would be a silent loss",
             "Upload it again",
         ),
     ),

@@ -4,6 +4,7 @@ Nothing else: an SVG or HTML file of somebody's bucket, served from here, could 
 """
 
 import io
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -88,8 +89,7 @@ def draw_first_frame(decoders: DecoderPool, key: str, body: BinaryIO, media_type
     chunks = decoders.decode(key, body, media_type, _FILM, ChunkSettings(span_ms=_SPAN_MS), enough)
     first = next(chunks)
     with suppress(PoisonObject):
-        for _ in chunks:
-            pass
+        deque(chunks, maxlen=0)
     assert first.frames is not None  # noqa: S101 - what the film extractor yields
     return _as_webp(first.frames[0])
 

@@ -1,7 +1,11 @@
-"""Operators for Milvus. Each reads back what it did: Milvus acknowledges some calls that it does not carry out."""
+"""Operators for Milvus. Each reads back what it did: Milvus acknowledges some calls that it does not carry out.
+
+One module, as Airflow's providers have it, and longer than ours for what each operator's docstring has to say.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -44,9 +48,9 @@ class MilvusBaseOperator(BaseOperator):
         finally:
             self.hook.close()
 
+    @abstractmethod
     def run_on_milvus(self) -> Any:
         """Do the work; the return value goes to XCom."""
-        raise NotImplementedError
 
 
 class MilvusCreateCollectionOperator(MilvusBaseOperator):
