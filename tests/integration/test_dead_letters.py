@@ -200,6 +200,7 @@ def test_new_settings_are_tried_by_their_candidate_and_the_live_letter_stays(ref
         candidate = create_collection(runtime, "text", settings, settings, "candidate")
         assert candidate.fingerprint != ensure_live(runtime, "text").fingerprint
         runtime.ledger.runs.start("reindex-1", refusing.name, "reindex")
+        scan(runtime, "reindex-1")
         converge_collection(runtime, "reindex-1", candidate, lambda _: None)
         assert runtime.ledger.entries.totals(candidate.name).objects == 5
         of_candidate = list(runtime.ledger.dead_letters.open_for(refusing.name, "text", candidate.fingerprint))
