@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.dags.conftest import parse_dags
 from tests.fixtures_pipeline import Project
+from tests.grpc_proxy import grpc_proxy, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 RunDag = Callable[..., subprocess.CompletedProcess[str]]
@@ -115,6 +117,21 @@ def test_pain_22_a_run_that_is_not_done_is_red_in_airflow(
     assert again.returncode == 0
     assert project.rows() == project.expected_rows()
     assert ask_database(airflow_environment, project)[0] == ["success", "failed", "success"]
+
+
+def test_pain_22_a_task_that_failed_makes_the_run_red_although_all_rows_are_there(
+    project: Project, run_airflow: RunDag, airflow_environment: dict[str, str]
+) -> None:
+    project.put_many(3)
+    with grpc_proxy(project.milvus_uri.removeprefix("http://")) as proxy:
+        proxy.spoil("Flush", refused(grpc.StatusCode.PERMISSION_DENIED))
+        red = run_airflow("dags", "test", f"ingest__{project.name}", ETL_MILVUS_URI=proxy.uri)
+    assert project.rows() == project.expected_rows()
+    assert "the task text.shard.sync" in red.stdout + red.stderr
+    assert ask_database(airflow_environment, project)[0] == ["failed"]
+    with project.open() as runtime:
+        assert [run.state for run in runtime.ledger.runs.last(project.name, 5)] == ["failed"]
+    assert run_airflow("dags", "test", f"ingest__{project.name}").returncode == 0
 
 
 def asset_events(environment: dict[str, str], project: Project) -> list[dict[str, int]]:

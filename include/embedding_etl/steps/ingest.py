@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.embedding_etl.errors import IntegrityError, TransientError
 from include.embedding_etl.steps.metrics import count_retry, send_embedded, send_state, send_synced
-from include.embedding_etl.steps.task_context import Summary, open_runtime, param, run_id, task_context
+from include.embedding_etl.steps.task_context import Summary, failed_tasks, open_runtime, param, run_id, task_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,12 +161,12 @@ def report(pipeline: str) -> Summary:
     """Count storage, ledger and Milvus again.
 
     Raises:
-        IntegrityError: they do not agree, or too many objects failed. The run is red.
+        IntegrityError: they do not agree, a task failed, or too many objects did. The run is red.
     """
     from include.embedding_etl.stages.report import report as run_report
 
     with open_runtime(pipeline) as runtime:
-        result = run_report(runtime, run_id())
+        result = run_report(runtime, run_id(), failed_tasks())
         send_state(runtime)
     if not result.green:
         raise IntegrityError("This run is not done:\n" + "\n".join(f"- {problem}" for problem in result.problems))

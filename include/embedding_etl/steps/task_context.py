@@ -46,6 +46,15 @@ def open_runtime(pipeline_name: str) -> Runtime:
     )
 
 
+def failed_tasks() -> list[str]:
+    """What the run's tasks say that failed for good, a sentence each."""
+    context = task_context()
+    dag_run = context["run_id"]
+    states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, run_ids=[dag_run])
+    failed = sorted(task for task, state in states.get(dag_run, {}).items() if state == "failed")
+    return [f"the task {task} failed: its log says why" for task in failed]
+
+
 def has_ended(owner: str) -> bool:
     """Whether a run that holds a lease is over, by Airflow's word: nobody need wait for a lease of the dead."""
     from airflow.sdk.exceptions import AirflowRuntimeError
