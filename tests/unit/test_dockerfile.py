@@ -1,6 +1,8 @@
 """The image: what it copies exists, what must stay out stays out, and nothing in it runs as root."""
 
+import os
 import re
+import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -64,6 +66,36 @@ def test_the_base_is_pinned_by_version() -> None:
 def test_an_edit_of_the_code_does_not_install_everything_again() -> None:
     build = STAGES[0]
     assert build.index("COPY requirements.txt") < build.index("pip install") < build.index("COPY include")
+
+
+def pip_calls(directory: Path, **arguments: str) -> list[str]:
+    """What the build asks of pip before the code is copied: its own script, with a pip that only writes it down."""
+    (run,) = re.findall(r"^RUN .*(?<= )(locks=.*)$", STAGES[0].split("COPY pyproject.toml")[0], re.MULTILINE)
+    (directory / "pip").write_text(f'#!/bin/sh\necho "$@" >> {directory}/calls\n')
+    (directory / "pip").chmod(0o755)
+    environment = {"PATH": f"{directory}{os.pathsep}{os.environ['PATH']}", **arguments}
+    subprocess.run(["bash", "-eo", "pipefail", "-c", run], cwd=ROOT, env=environment, check=True)
+    return (directory / "calls").read_text().splitlines()
+
+
+def test_only_what_was_locked_is_downloaded_before_torch_is(tmp_path: Path) -> None:
+    hashed, locked = pip_calls(tmp_path)
+    assert hashed == "install --require-hashes --no-deps -r requirements.hashes -r requirements-cluster.hashes"
+    assert locked == "install -r requirements.txt -r requirements-cluster.txt"
+
+
+def test_a_build_of_torch_and_further_locks_can_be_chosen(tmp_path: Path) -> None:
+    arguments = {"TORCH_INDEX_URL": "an-index", "EXTRA_REQUIREMENTS": "requirements-demo.txt"}
+    hashed, torch, locked = pip_calls(tmp_path, **arguments)
+    assert hashed.endswith(" -r requirements-demo.hashes")
+    assert re.fullmatch(r"install --index-url an-index torch==[\d.]+", torch)
+    assert locked.endswith(" -r requirements-demo.txt")
+
+
+def test_every_lock_is_copied_with_its_hashes() -> None:
+    locks = {path for path in copied() if path.startswith("requirements")}
+    assert {"requirements.txt", "requirements-cluster.txt", "requirements-demo.txt"} <= locks
+    assert {path.replace(".txt", ".hashes") for path in locks} <= locks
 
 
 def test_no_address_of_a_registry_and_no_secret_is_in_it() -> None:
