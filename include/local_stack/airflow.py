@@ -43,7 +43,6 @@ _SETTINGS = {
         "airflow.jobs.triggerer_job_runner=WARNING"
     ),
     "AIRFLOW__TRIGGERER__CAPACITY": "100",
-    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 _ON_ONE_MACHINE = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",

@@ -32,8 +32,6 @@ SERVICES: Mapping[str, Any] = COMPOSE["services"]
 ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
 STORES = {"postgres", "redis", "s3", "etcd", "milvus"}
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?+])((?:[^{}]|\{[^{}]*\})*))?\}")
-# Sections of configuration that come with packages of requirements-cluster.txt.
-CLUSTER_SECTIONS = {"celery": "celery", "celery_broker_transport_options": "celery", "fab": "fab"}
 
 
 def uses(text: str) -> Iterator[tuple[str, str, str]]:
@@ -202,34 +200,6 @@ def test_etl_has_the_commands_that_are_run() -> None:
             command = root
             for word in line.split():
                 command = command.commands[word]  # type: ignore[attr-defined]
-
-
-def configured() -> set[tuple[str, str]]:
-    """(section, option) of every AIRFLOW__SECTION__OPTION in the compose file and the Dockerfile."""
-    names = re.findall(r"\bAIRFLOW__([A-Z_]+?)__([A-Z0-9_]+)[:=]", TEXT + (ROOT / "Dockerfile").read_text())
-    return {(section.lower(), option.lower()) for section, option in names}
-
-
-def test_airflow_has_every_option_that_is_set() -> None:
-    package = importlib.util.find_spec("airflow")
-    assert package is not None
-    assert package.origin is not None
-    template = yaml.safe_load((Path(package.origin).parent / "config_templates" / "config.yml").read_text())
-    ours = {(section, option) for section, option in configured() if section not in CLUSTER_SECTIONS}
-    assert ("api_auth", "jwt_secret") in ours
-    known = {(section, option.lower()) for section in template for option in template[section]["options"]}
-    assert ours - known == set()
-
-
-@pytest.mark.cluster
-def test_the_providers_have_every_option_that_is_set() -> None:
-    found = {option for option in configured() if option[0] in CLUSTER_SECTIONS}
-    known = set()
-    for provider in set(CLUSTER_SECTIONS.values()):
-        info = importlib.import_module(f"airflow.providers.{provider}.get_provider_info").get_provider_info()
-        known |= {(name, option.lower()) for name, section in info["config"].items() for option in section["options"]}
-    assert len(found) == 4
-    assert found - known == set()
 
 
 def test_every_etl_variable_is_one_that_is_read() -> None:
