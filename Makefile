@@ -81,7 +81,8 @@ test-browser: install-dev ## the pages in a real browser over a whole demo; SCRE
 	SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
 test-cluster: install-dev debian-cluster $(VENV)/.cluster $(MILVUS_VENV)/.installed ## what needs PostgreSQL, Redis and a Milvus server
-	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m cluster $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m cluster --ignore tests/cluster -n 2 --dist loadscope $(PYTEST_ARGS)
+	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 debian-cluster:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { $(call DEBIAN,postgresql); }
