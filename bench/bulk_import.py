@@ -15,7 +15,7 @@ import psutil
 
 from bench.measure import print_figure
 from include.embedding_etl.batching import batched
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.types import CollectionSpec, Row
 from include.embedding_etl.vectorstore.bulk_jobs import BulkJobs

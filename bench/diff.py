@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.measure import print_figure, require
 from include.embedding_etl.diff import compare_listing
 from include.embedding_etl.ledger import Ledger
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.snapshot import iter_snapshot, read_snapshot, write_snapshot
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.types import ListedObject, ObjectRecord

@@ -15,8 +15,9 @@ from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.precision import bf16_pays_for
 from include.embedding_etl.lane_collection import ensure_live
 from include.embedding_etl.ledger.records import RunRecord
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import PROJECT_ROOT, Places
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
 from include.embedding_etl.stages.embed import embed
 from include.embedding_etl.stages.identify import identify
 from include.embedding_etl.stages.route import route

@@ -17,9 +17,10 @@ import boto3
 
 from bench.measure import print_figure, require
 from include.embedding_etl.converge import Request, check_request
+from include.embedding_etl.pipeline_files import load_pipeline
+from include.embedding_etl.places import Places
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.s3_credentials import S3Credentials
-from include.embedding_etl.settings import Places, load_pipeline
 from include.embedding_etl.stages.scan import scan
 from include.embedding_etl.storage.s3 import S3Source
 from include.embedding_etl.turn import take_turn

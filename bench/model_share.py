@@ -8,8 +8,9 @@ import yaml
 
 from bench.measure import print_figure, require
 from include.embedding_etl.converge import converge
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import PROJECT_ROOT, Places
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
 from include.local_stack.corpus.files import write_corpus
 from tests.fixtures_milvus import MilvusLiteServer
 

@@ -1,7 +1,8 @@
 """Shows pipeline files with errors as an import error in the Airflow UI, without taking the other DAGs down."""
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import Places, load_pipeline, pipeline_files
+from include.embedding_etl.pipeline_files import load_pipeline, pipeline_files
+from include.embedding_etl.places import Places
 
 problems = []
 for file in pipeline_files(Places().pipelines_dir):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from scripts.demo_models import card, clips, evaluation, pictures
 
 

@@ -4,7 +4,6 @@
 tests do not meet. A test that stops or kills its server takes one of its own from `milvus_lite_factory`.
 """
 
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -33,13 +34,6 @@ def plain_client(uri: str, token: str = "") -> "MilvusClient":
     from include.embedding_etl.vectorstore.milvus import CALM
 
     return MilvusClient(uri, token=token, dedicated=True, grpc_options=CALM)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo
 
 WORDS = ["a", "red", "blue", "circle", "square", "on", "the", "left", "right", "of", "small", "large", "sea", "cat"]

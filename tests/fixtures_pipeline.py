@@ -17,9 +17,10 @@ import sqlalchemy as sa
 import yaml
 
 from include.embedding_etl.converge import Request, converge
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import Places
 from include.embedding_etl.runtime import MilvusAddress, Runtime
 from include.embedding_etl.s3_credentials import S3Credentials
-from include.embedding_etl.settings import Places, find_pipeline
 from include.embedding_etl.stages.report import Report
 from include.embedding_etl.vectorstore.base import VectorStore
 from include.embedding_etl.vectorstore.schema import row_id

@@ -9,7 +9,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ import psutil
 import psycopg
 import pytest
 import sqlalchemy as sa
+
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 ROLE = "etl"  # owns the ledger's database, and may nothing else
@@ -45,7 +46,7 @@ class PostgresqlServer:
 
     def make(self) -> None:
         """Make the data directory, start, make role and database."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         (self.directory / "socket").mkdir()
         password_file = self.directory / "password"
         password_file.write_text(self.admin_password)
@@ -206,9 +207,3 @@ def _own(*paths: Path) -> None:
 
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

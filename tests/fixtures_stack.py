@@ -1,9 +1,7 @@
 """Embedded stacks of a test's own: free ports, a directory of its own, ended with the test whatever happens."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -13,6 +11,7 @@ from include.local_stack.configuration import StackConfiguration, configure
 from include.local_stack.paths import DAGS_DIR_VARIABLE, LOCAL_DIR_VARIABLE, StackPaths
 from include.local_stack.ports import PORT_VARIABLES
 from include.local_stack.process import Component, kill_leftovers
+from tests.ports import free_ports
 
 TINY_DAG = """
 from airflow.sdk import Connection, dag, task
@@ -26,15 +25,6 @@ def tiny():
 
 tiny()
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago, each another one."""
-    with ExitStack() as opened:
-        probes = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def stack_environment(directory: Path) -> dict[str, str]:

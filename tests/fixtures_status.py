@@ -9,8 +9,9 @@ import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from include.embedding_etl.places import Places
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import PipelineSettings, Places
+from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.status.access import Denied, Viewer
 from include.embedding_etl.status.app import create_app
 from include.embedding_etl.status.patience import connect_for_a_page

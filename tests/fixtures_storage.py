@@ -31,6 +31,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.embedding_etl.s3_credentials import S3Credentials
+from tests.ports import free_ports
 
 REGION = "us-east-1"
 
@@ -65,18 +66,6 @@ def _client(server: S3Server) -> Any:
     """One for all tests: making one takes longer than most of them. It may be used by many threads at once."""
     config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 3}, max_pool_connections=32)
     return server.session().client("s3", endpoint_url=server.endpoint, config=config)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

@@ -5,10 +5,10 @@ from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_collection import LaneCollection, create_collection, open_collection
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.ledger.records import CollectionRecord, ReindexRecord
 from include.embedding_etl.reindex_request import PREVIOUS, ReindexRequest
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import LaneSettings
 
 
 def begin_reindex(runtime: Runtime, run_id: str, request: ReindexRequest) -> LaneCollection:

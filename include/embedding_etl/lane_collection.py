@@ -12,9 +12,9 @@ from include.embedding_etl.embed.fingerprint import fingerprint
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.errors import ConfigError, IntegrityError
 from include.embedding_etl.failpoints import durable_write
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.ledger.records import CollectionRecord, CollectionState
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import LaneSettings
 from include.embedding_etl.types import CollectionSpec, ModelInfo
 from include.embedding_etl.vectorstore.schema import physical_name
 

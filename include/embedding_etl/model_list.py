@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import Places, find_pipeline, load_pipeline, pipeline_files
+from include.embedding_etl.pipeline_files import find_pipeline, load_pipeline, pipeline_files
+from include.embedding_etl.places import Places
 from include.embedding_etl.types import JsonValue
 
 

@@ -16,9 +16,9 @@ from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.estimate import estimate
 from include.embedding_etl.lane_changes import accepts, open_letters
 from include.embedding_etl.lane_collection import find_live
+from include.embedding_etl.places import Places
 from include.embedding_etl.routing import KeyFilter
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import Places
 from include.embedding_etl.shard_files import WORK, read_work, work_batch
 from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
 from include.embedding_etl.stages.identify import known_objects, look_at

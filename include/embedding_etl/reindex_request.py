@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import IndexSettings, PipelineSettings
+from include.embedding_etl.lane_settings import IndexSettings
+from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.types import JsonValue
 
 PREVIOUS = "previous"

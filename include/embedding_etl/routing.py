@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.media_types import modality
-from include.embedding_etl.settings import LaneSettings
 
 
 def lanes_for(media_type: str, lanes: Mapping[str, LaneSettings]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from include.embedding_etl.errors import TransientError
 from include.embedding_etl.ledger import Ledger
 from include.embedding_etl.ledger.records import Lease
-from include.embedding_etl.settings import PipelineSettings, Places
+from include.embedding_etl.places import Places
+from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.storage.base import Source
 from include.embedding_etl.storage.select import S3Credentials, open_source

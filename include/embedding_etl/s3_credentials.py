@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 
 # A certificate is refused; the file of trusted authorities is missing, or holds none. curl's codes come from pyarrow.
 _DISTRUST = re.compile(

@@ -11,9 +11,9 @@ from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.errors import ConfigError, PoisonObject
 from include.embedding_etl.lane_collection import LaneCollection, find_live
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.media_types import modality, sniff_stream
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, Hit, Modality, ModelInfo
 
 FIELDS = ("object_key", "media_type", "ordinal", "start", "end", "text", "size_bytes", "last_modified", "meta")

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.embedding_etl.errors import IntegrityError
+from include.embedding_etl.places import Places
 from include.embedding_etl.s3_credentials import S3Credentials, credentials_from
-from include.embedding_etl.settings import Places
 from include.embedding_etl.state_files import UNFINISHED, open_root, translated
 
 _PATH = re.compile(r"(?!.*(^|/)\.\.?(/|$))[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")

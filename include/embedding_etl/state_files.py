@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
+from include.embedding_etl.places import PROJECT_ROOT
 from include.embedding_etl.s3_credentials import S3Credentials, is_distrust
-from include.embedding_etl.settings import PROJECT_ROOT
 
 UNFINISHED = ".unfinished"
 _CONFIG_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}

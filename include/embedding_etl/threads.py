@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 
 CGROUP = Path("/sys/fs/cgroup")
 _OPERATORS = "OMP_NUM_THREADS"

@@ -16,11 +16,11 @@ from include.embedding_etl.deletions import count_deletions
 from include.embedding_etl.diff import Action, merge
 from include.embedding_etl.lane_changes import lane_changes
 from include.embedding_etl.lane_collection import LaneCollection
+from include.embedding_etl.lane_settings import IndexSettings
 from include.embedding_etl.recall import NEIGHBOURS, ExactSearch
 from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.row_comparison import compare_rows
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import IndexSettings
 from include.embedding_etl.types import Entry, Hit, JsonValue, Vectors
 from include.embedding_etl.vectorstore.schema import row_id
 

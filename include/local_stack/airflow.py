@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from include.embedding_etl.errors import TransientError
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from include.local_stack.configuration import StackConfiguration
 from include.local_stack.env_file import write_private
 from include.local_stack.paths import StackPaths

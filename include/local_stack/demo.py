@@ -9,8 +9,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from include.embedding_etl.errors import TransientError
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import Places
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import Places, find_pipeline
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.configuration import PIPELINE, StackConfiguration
 from include.local_stack.corpus.files import write_corpus, write_query_sound

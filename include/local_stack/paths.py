@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 
 LOCAL_DIR_VARIABLE = "ETL_LOCAL_DIR"
 DAGS_DIR_VARIABLE = "ETL_DAGS_DIR"

@@ -13,7 +13,7 @@ import numpy as np
 from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
-from include.embedding_etl.settings import ModelKind, ModelSettings
+from include.embedding_etl.lane_settings import ModelKind, ModelSettings
 from include.embedding_etl.types import Chunk, Vectors
 from include.local_stack.drawings import (
     BACKGROUNDS,

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, FloatRect, FrameLocator, Page, expect, sync_playwright
 from rich.console import Console
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.configuration import StackConfiguration, configure
 from include.local_stack.demo import run_demo

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, expect
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from include.local_stack.configuration import StackConfiguration
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from include.local_stack.configuration import StackConfiguration
 from tests.browser.conftest import keep_picture
-from tests.fixtures_milvus import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]
 

@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from include.embedding_etl.audit import Audit, audit
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import PROJECT_ROOT
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import PROJECT_ROOT, find_pipeline
 from include.embedding_etl.vectorstore.schema import row_id
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.cluster.cluster import cluster_stack
@@ -32,7 +33,7 @@ from include.local_stack.demo import places_of
 from include.local_stack.process import kill_leftovers, read_run_file
 from include.local_stack.stack import Stack, start_stack, stop_stack, wait_until_healthy
 from tests.embedding_endpoint import DIMENSION, EmbeddingEndpoint
-from tests.fixtures_stack import free_ports
+from tests.ports import free_ports
 
 PIPELINE = "letters"
 figures: list[str] = []

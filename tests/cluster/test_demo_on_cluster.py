@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from include.embedding_etl.converge import converge
+from include.embedding_etl.pipeline_files import find_pipeline
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import find_pipeline
 from include.local_stack.cluster.configuration import MILVUS_PORTS
 from include.local_stack.demo import open_runtime, places_of, run_demo
 from include.local_stack.ports import HOST

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from include.local_stack.cluster.configuration import CLUSTER_DIR_VARIABLE, CLUSTER_PORTS, configure_cluster
 from include.local_stack.cluster.postgresql import make_data_directory, make_databases, postgresql_component
 from include.local_stack.process import read_run_file, start, stop
-from tests.fixtures_stack import free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.cluster
 

@@ -11,8 +11,8 @@ import pytest
 from include.embedding_etl.errors import EmbeddingEtlError
 from include.embedding_etl.ledger import Ledger
 from tests.certificates import Certificates, make_certificates
-from tests.fixtures_milvus import free_port
 from tests.fixtures_postgresql import PostgresqlServer, _own
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

@@ -13,7 +13,8 @@ from include.embedding_etl.event_watch import CLOCKS_DIFFER_MS, LISTED_SINCE, Ev
 from include.embedding_etl.ledger.tables import runs
 from include.embedding_etl.s3_events import FOREIGN_BUCKET, NOT_UNDERSTOOD, OTHER_KEYS, TEST_EVENT
 from tests.fixtures_events import BucketWithQueue, Watching, looks
-from tests.fixtures_storage import FaultyProxy, answered, free_ports, reset, s3_error
+from tests.fixtures_storage import FaultyProxy, answered, reset, s3_error
+from tests.ports import free_ports
 
 
 def wakes(watch: EventWatch) -> int:

@@ -29,9 +29,10 @@ from include.milvus_provider.operators.milvus import (
 )
 from include.milvus_provider.sensors.milvus import MilvusCollectionSensor
 from tests.certificates import Certificates, make_certificates
-from tests.fixtures_milvus import MilvusLiteServer, free_port, fresh_name
+from tests.fixtures_milvus import MilvusLiteServer, fresh_name
 from tests.grpc_proxy import grpc_proxy
 from tests.milvus_server import TOKEN
+from tests.ports import free_port
 
 Connect = Callable[..., MilvusHook]
 FIELDS = [

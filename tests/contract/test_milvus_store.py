@@ -19,8 +19,9 @@ from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.retry import RetryPolicy
 from include.embedding_etl.vectorstore.schema import FIELDS, row_id
 from include.embedding_etl.vectorstore.validate import MAX_DIMENSION
-from tests.fixtures_milvus import MilvusLiteServer, free_port, fresh_name, plain_client
+from tests.fixtures_milvus import MilvusLiteServer, fresh_name, plain_client
 from tests.grpc_proxy import GrpcProxy, delayed, grpc_proxy, refused, reply_lost, rewritten
+from tests.ports import free_port
 
 QUICK = RetryPolicy(window_s=2.0, first_wait_s=0.05, longest_wait_s=0.2, quota_wait_s=0.3)
 PATIENT = replace(QUICK, window_s=30.0)

@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, PoisonObject
+from include.embedding_etl.places import Places
 from include.embedding_etl.s3_credentials import S3Credentials
-from include.embedding_etl.settings import Places, SourceSettings
+from include.embedding_etl.settings import SourceSettings
 from include.embedding_etl.storage import spool
 from include.embedding_etl.storage.base import Source
 from include.embedding_etl.storage.select import open_source

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.state import StateStore
-from tests.fixtures_storage import S3Server, free_ports
+from tests.fixtures_storage import S3Server
+from tests.ports import free_ports
 
 TABLE = pa.table({"key": ["a", "b", "c"], "number": [1, 2, 3]})
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import load_pipeline
+from include.embedding_etl.pipeline_files import load_pipeline
 from include.embedding_etl.steps import source_events
 from include.embedding_etl.steps.connections import s3_credentials_of, sqs_credentials
 from tests.dags.conftest import ROOT, parse_dags

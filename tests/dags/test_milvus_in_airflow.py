@@ -17,7 +17,8 @@ from airflow.sdk import Connection
 from include.local_stack.airflow import airflow_environment as stack_environment
 from include.local_stack.configuration import StackConfiguration
 from include.milvus_provider.connection import read_connection
-from tests.fixtures_milvus import free_port, plain_client
+from tests.fixtures_milvus import plain_client
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tests" / "example_dags"

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
-from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
+from tests.ports import free_port
 
 RunDag = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import Places, SourceSettings, find_pipeline
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import Places
+from include.embedding_etl.settings import SourceSettings
 from include.embedding_etl.steps.shared_places import executors, require_shared_places
 from tests.fixtures_pipeline import Project
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from include.embedding_etl.cli import app
-from include.embedding_etl.settings import load_pipeline
+from include.embedding_etl.pipeline_files import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from include.embedding_etl.metric_catalogue import METRICS
-from include.embedding_etl.settings import load_pipeline
+from include.embedding_etl.pipeline_files import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "monitoring.md").read_text()

@@ -24,13 +24,14 @@ from botocore.exceptions import ClientError
 from include.embedding_etl.converge import Request, converge
 from include.embedding_etl.errors import ConfigError, EmbeddingEtlError
 from include.embedding_etl.event_queue import EventQueue
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import PROJECT_ROOT, Places
 from include.embedding_etl.retention import DAY_MS, clear_up, due
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.s3_credentials import S3Credentials
-from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
-from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
 from tests.fixtures_storage import REGION
+from tests.ports import free_port
 
 POLICIES = PROJECT_ROOT / "deploy" / "aws"
 ACCOUNT = "123456789012"

@@ -28,8 +28,8 @@ from include.embedding_etl.status.agreement import status
 from include.embedding_etl.turn import give_turn_back, take_turn
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.retry import RetryPolicy
-from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
+from tests.ports import free_port
 
 pytestmark = pytest.mark.both_ledgers
 

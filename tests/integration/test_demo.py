@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from include.local_stack.configuration import configure
 from include.local_stack.corpus.catalogue import corpus_objects
 from include.local_stack.demo import run_demo

@@ -10,7 +10,7 @@ import pytest
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.embed.weights import DEMO_MODELS
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk
 from include.local_stack.drawings import Clip, Scene, draw_clip, draw_scene, scene_of
 from scripts.demo_models.captions import paraphrase, vocabulary

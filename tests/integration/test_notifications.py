@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
-from include.embedding_etl.settings import load_pipeline
+from include.embedding_etl.pipeline_files import load_pipeline
 from include.embedding_etl.status.notices import Notice, freshness_problem
 from include.embedding_etl.steps import notifications
 from include.embedding_etl.steps.freshness_deadline import check_freshness, freshness_deadline, tell_missed_freshness

@@ -9,7 +9,9 @@ from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import PROJECT_ROOT, ModelSettings, load_pipeline
+from include.embedding_etl.lane_settings import ModelSettings
+from include.embedding_etl.pipeline_files import load_pipeline
+from include.embedding_etl.places import PROJECT_ROOT
 from include.embedding_etl.types import Chunk, ModelInfo
 from tests.fixtures_models import lowest_cosine, text_chunks
 

@@ -19,8 +19,9 @@ import yaml
 
 from include.embedding_etl.errors import TransientError
 from include.embedding_etl.ledger.records import LetterFilter
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import PROJECT_ROOT, Places
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import PROJECT_ROOT, Places, find_pipeline
 from include.embedding_etl.vectorstore.milvus import MilvusStore
 from include.embedding_etl.vectorstore.schema import row_id
 from include.local_stack.airflow_client import AirflowClient

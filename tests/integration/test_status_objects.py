@@ -17,9 +17,9 @@ from include.embedding_etl.status.previews import Stretch, draw_first_frame, par
 from include.embedding_etl.types import Chunk, Entry, Limits, ObjectRecord
 from include.embedding_etl.vectorstore.schema import row_id
 from tests.fixtures_media import make_brightening, make_film
-from tests.fixtures_milvus import free_port
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusPages
+from tests.ports import free_port
 
 pytestmark = pytest.mark.both_ledgers
 

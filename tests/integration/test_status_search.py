@@ -15,10 +15,10 @@ from PIL import Image
 from include.embedding_etl.status.patience import connect_for_a_page
 from include.embedding_etl.status.uploads import MAX_BYTES
 from tests.fixtures_media import make_film, make_tone, make_wav
-from tests.fixtures_milvus import free_port
 from tests.fixtures_models import SmallModels
 from tests.fixtures_pipeline import Project
 from tests.fixtures_status import StatusClient, StatusPages
+from tests.ports import free_port
 
 HOSTILE = "<script>alert(1)</script>'\"{{7*7}}\x01"
 

@@ -19,9 +19,8 @@ from botocore.exceptions import ClientError
 from include.deployment.bucket import ensure_bucket
 from include.deployment.health import check_worker
 from include.embedding_etl.errors import TransientError
-from tests.fixtures_milvus import free_port
 from tests.fixtures_postgresql import PostgresqlServer
-from tests.fixtures_stack import free_ports
+from tests.ports import free_port, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {name: f"{name.lower()}-of-this-test" for name in ("S3_SECRET_KEY", "MILVUS_S3_SECRET_KEY", "REDIS_PASSWORD")}

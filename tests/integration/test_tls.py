@@ -15,8 +15,9 @@ import pytest
 
 from include.embedding_etl.errors import ConfigError
 from include.embedding_etl.event_queue import EventQueue
+from include.embedding_etl.places import Places
 from include.embedding_etl.s3_credentials import S3Credentials
-from include.embedding_etl.settings import Places, SourceSettings
+from include.embedding_etl.settings import SourceSettings
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.steps.connections import s3_credentials_of
 from include.embedding_etl.storage.select import open_source

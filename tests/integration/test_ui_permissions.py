@@ -24,7 +24,7 @@ from include.embedding_etl.status.alone import AloneHost
 from include.embedding_etl.status.app import create_app
 from include.embedding_etl.status.guard import HEADERS
 from include.embedding_etl.status.site import Site
-from tests.fixtures_milvus import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "/embedding-etl"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.configuration import StackConfiguration, configure
 from include.local_stack.embedded import embedded_stack

@@ -19,7 +19,8 @@ import yaml
 from include.deployment.health import CHECKS
 from include.embedding_etl.cli import app
 from include.embedding_etl.ledger.database import parse_url
-from include.embedding_etl.settings import Places, load_pipeline, pipeline_files
+from include.embedding_etl.pipeline_files import load_pipeline, pipeline_files
+from include.embedding_etl.places import Places
 from include.embedding_etl.vectorstore.server_versions import security_warning
 from include.local_stack.production_env import CHOICES, SECRETS
 from include.milvus_provider.connection import MilvusConnection, read_connection

@@ -10,7 +10,8 @@ from PIL import Image
 from include.embedding_etl.decoding.process import DecoderPool
 from include.embedding_etl.errors import PoisonObject
 from include.embedding_etl.media_types import sniff_stream
-from include.embedding_etl.settings import PROJECT_ROOT, load_pipeline
+from include.embedding_etl.pipeline_files import load_pipeline
+from include.embedding_etl.places import PROJECT_ROOT
 from include.embedding_etl.types import ChunkSettings, Limits, ModelInput
 from include.local_stack.configuration import BUCKET
 from include.local_stack.corpus.catalogue import corpus_objects

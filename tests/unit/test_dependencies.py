@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import pytest
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from scripts import audit_dependencies
 from scripts.licences import LOCKS, is_allowed, licence_of, locked_packages
 

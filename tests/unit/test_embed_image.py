@@ -5,7 +5,7 @@ from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.embed.pictures import prepare_imagenet
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk
 from tests.fixtures_models import SmallModels, lowest_cosine, pictures, unit
 

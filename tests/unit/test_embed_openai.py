@@ -16,7 +16,7 @@ from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.errors import ConfigError, IntegrityError, PoisonObject, TransientError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from tests.fixtures_models import text_chunks
 
 SECRET = "sk-very-secret-value"

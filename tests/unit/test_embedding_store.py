@@ -13,7 +13,7 @@ from include.embedding_etl.embedding_store import (
     write_embeddings,
 )
 from include.embedding_etl.errors import IntegrityError
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.state import StateStore
 
 FINGERPRINT = "f" * 64

@@ -17,7 +17,7 @@ from include.embedding_etl.embed.load import calls_at_once, load_embedder
 from include.embedding_etl.embed.model_calls import in_order
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.errors import PoisonObject, TransientError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ObjectRecord
 from include.embedding_etl.vector_assembly import ObjectEmbedded, VectorAssembly
 from tests.embedding_endpoint import DIMENSION, EmbeddingEndpoint, word_vector

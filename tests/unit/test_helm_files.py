@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.embedding_etl.settings import load_pipeline, pipeline_files
+from include.embedding_etl.pipeline_files import load_pipeline, pipeline_files
 
 ROOT = Path(__file__).resolve().parents[2]
 HELM = ROOT / "deploy" / "helm"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from tests.embedding_endpoint import DIMENSION
 from tests.fixtures_models import SmallModels
 from tests.fixtures_pipeline import Project
@@ -20,7 +20,8 @@ print("RESULT" + json.dumps(sorted({HEAVY!r} & set(sys.modules))))
 """
 EMBED_STAGE = """
 import sys
-from include.embedding_etl.settings import Places, find_pipeline
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import Places
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.converge import look_at_source
 from include.embedding_etl.lane_collection import ensure_live
@@ -37,7 +38,7 @@ with Runtime(find_pipeline(places.pipelines_dir, sys.argv[1]), places) as runtim
 LOAD_MODEL = """
 import sys
 from pathlib import Path
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.embed.load import load_embedder
 settings = ModelSettings.model_validate_json(sys.argv[1])

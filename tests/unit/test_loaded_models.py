@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.status.loaded_models import LoadedModels
 from include.embedding_etl.types import Chunk, ModelInfo, ModelInput
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from include.embedding_etl.errors import ChangedMeanwhile, ConfigError, PoisonObject, TransientError
-from include.embedding_etl.settings import Places, SourceSettings
+from include.embedding_etl.places import Places
+from include.embedding_etl.settings import SourceSettings
 from include.embedding_etl.storage.local import LocalSource
 from include.embedding_etl.storage.select import open_source
 from include.embedding_etl.types import ListedObject

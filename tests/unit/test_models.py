@@ -12,7 +12,9 @@ from include.embedding_etl.embed.models import pull_model, resolve_model
 from include.embedding_etl.embed.precision import bf16_pays_for
 from include.embedding_etl.embed.weights_hash import CACHE_NAME, hash_file, hash_weights
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import PROJECT_ROOT, ModelSettings, load_pipeline
+from include.embedding_etl.lane_settings import ModelSettings
+from include.embedding_etl.pipeline_files import load_pipeline
+from include.embedding_etl.places import PROJECT_ROOT
 from include.embedding_etl.types import ModelInput
 from tests.fixtures_models import SmallModels
 
@@ -28,7 +30,7 @@ def test_a_model_is_described_without_torch(small_models: SmallModels) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from include.embedding_etl.embed.models import resolve_model\n"
-        "from include.embedding_etl.settings import ModelSettings\n"
+        "from include.embedding_etl.lane_settings import ModelSettings\n"
         f"model = ModelSettings(kind='sentence-transformers', id={str(path)!r}, weights='path')\n"
         f"print(resolve_model(model, Path({str(small_models.models_dir)!r})).dimension)\n"
         "print({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules))"

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import PipelineSettings, load_pipeline
+from include.embedding_etl.pipeline_files import load_pipeline
+from include.embedding_etl.settings import PipelineSettings
 
 
 def load(directory: Path, **keys: object) -> PipelineSettings:

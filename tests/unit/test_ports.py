@@ -7,7 +7,7 @@ import pytest
 
 from include.embedding_etl.errors import ConfigError
 from include.local_stack.ports import EMBEDDED_PORTS, HOST, PORT_VARIABLES, Port, read_ports, require_free
-from tests.fixtures_stack import free_ports
+from tests.ports import free_ports
 
 
 def test_every_port_can_be_chosen_by_its_variable():

@@ -20,7 +20,8 @@ from include.embedding_etl.embed.load import load_embedder
 from include.embedding_etl.embed.models import resolve_model
 from include.embedding_etl.embed.pickled_weights import convert_pickle
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import PROJECT_ROOT, ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
+from include.embedding_etl.places import PROJECT_ROOT
 from tests.fixtures_models import SmallModels, text_chunks
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -28,7 +29,7 @@ SETTINGS = ModelSettings(kind="sentence-transformers", id="a/b", revision=COMMIT
 PULL = (
     "import sys; from pathlib import Path\n"
     "from include.embedding_etl.embed.models import pull_model\n"
-    "from include.embedding_etl.settings import ModelSettings\n"
+    "from include.embedding_etl.lane_settings import ModelSettings\n"
     "model = ModelSettings(kind='sentence-transformers', id=sys.argv[1], revision=sys.argv[2])\n"
     "print(pull_model(model, Path(sys.argv[3])))"
 )

@@ -2,8 +2,8 @@
 
 import pytest
 
+from include.embedding_etl.lane_settings import LaneSettings, ModelSettings
 from include.embedding_etl.routing import KeyFilter, lanes_for
-from include.embedding_etl.settings import LaneSettings, ModelSettings
 
 
 def lane(*accepts: str) -> LaneSettings:

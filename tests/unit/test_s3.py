@@ -21,22 +21,14 @@ from include.embedding_etl.errors import (
     PoisonObject,
     TransientError,
 )
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.snapshot import write_snapshot
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.storage.s3 import S3Source
 from include.embedding_etl.storage.s3_requests import ATTEMPTS, Bucket
 from include.embedding_etl.types import ListedObject
-from tests.fixtures_storage import (
-    FaultyProxy,
-    S3Server,
-    answered,
-    broken_off,
-    free_ports,
-    reset,
-    rewritten,
-    s3_error,
-)
+from tests.fixtures_storage import FaultyProxy, S3Server, answered, broken_off, reset, rewritten, s3_error
+from tests.ports import free_ports
 
 HOSTILE_KEYS = [
     "/leading",

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, TransientError
-from include.embedding_etl.settings import ListingSettings, Places, SourceSettings
+from include.embedding_etl.places import Places
+from include.embedding_etl.settings import ListingSettings, SourceSettings
 from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.storage import s3_parallel

@@ -83,6 +83,6 @@ def test_a_search_looks_at_as_many_rows_as_it_returns() -> None:
 def test_every_index_type_of_the_settings_is_known() -> None:
     from typing import get_args
 
-    from include.embedding_etl.settings import IndexSettings
+    from include.embedding_etl.lane_settings import IndexSettings
 
     assert set(get_args(IndexSettings.model_fields["type"].annotation)) == set(INDEX_KINDS)

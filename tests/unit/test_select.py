@@ -2,8 +2,9 @@
 
 import pytest
 
+from include.embedding_etl.places import Places
 from include.embedding_etl.s3_credentials import S3Credentials, credentials_from
-from include.embedding_etl.settings import Places, SourceSettings
+from include.embedding_etl.settings import SourceSettings
 from include.embedding_etl.storage.select import open_source
 from tests.fixtures_storage import S3Server
 

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import LaneSettings, Places, find_pipeline, load_pipeline, pipeline_files
+from include.embedding_etl.lane_settings import LaneSettings
+from include.embedding_etl.pipeline_files import find_pipeline, load_pipeline, pipeline_files
+from include.embedding_etl.places import Places
 
 GOOD = {
     "name": "docs",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from include.embedding_etl import snapshot as snapshot_module
 from include.embedding_etl.errors import IntegrityError, TransientError
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.snapshot import Snapshot, iter_snapshot, read_snapshot, write_snapshot
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.types import ListedObject
@@ -165,7 +165,7 @@ def test_no_room_for_the_listing_is_a_transient_error(state: StateStore, tiny_di
 
 MEASURE = """
 import random, resource, sys, tempfile
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.types import ListedObject

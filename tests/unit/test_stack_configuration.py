@@ -5,7 +5,7 @@ import re
 import pytest
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.local_stack.configuration import DEMO_KEYS, configure
 from include.local_stack.env_file import read_env_file
 from tests.fixtures_stack import stack_environment

@@ -2,8 +2,8 @@
 
 import pytest
 
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.ledger.records import DeadLetter
-from include.embedding_etl.settings import LaneSettings
 from include.embedding_etl.status.alone import AloneHost
 from include.embedding_etl.status.task_links import lane_tasks, letter_log
 from tests.fixtures_status import StatusHost

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from include.embedding_etl.settings import PROJECT_ROOT, Places
+from include.embedding_etl.places import PROJECT_ROOT, Places
 from include.embedding_etl.threads import machine_cores, task_threads
 
 ASK = """
 import json, os, sys
 {before}
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 from include.embedding_etl.threads import limit_threads
 told = limit_threads(Places(_env_file=None))
 from include.embedding_etl.embed.device import choose_device

@@ -14,7 +14,7 @@ from include.embedding_etl.cli import tables
 from include.embedding_etl.cli.dead_letters import dead_letters_app
 from include.embedding_etl.cli.session import Json, Pipeline, console, new_run_id, opened, plain_errors, progress, show
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import Places
+from include.embedding_etl.places import Places
 
 Prefix = Annotated[str, typer.Option(help="Only objects whose keys begin so, as the pages show keys: docs/2024/")]
 

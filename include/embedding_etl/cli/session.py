@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 
 from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.pipeline_files import find_pipeline
+from include.embedding_etl.places import Places
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import Places, find_pipeline
 from include.embedding_etl.threads import limit_threads
 
 console = Console(soft_wrap=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelKind
+from include.embedding_etl.lane_settings import ModelKind
 from include.embedding_etl.types import ModelInput
 
 _IMAGENET_RESIZE = 256  # px: shorter side before the centre crop of 224

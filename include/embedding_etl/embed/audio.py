@@ -10,7 +10,7 @@ from include.embedding_etl.embed.device import choose_device, number_format, uni
 from include.embedding_etl.embed.pretrained import loading
 from include.embedding_etl.embed.weights import weight_files
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 _PREFIXES = ("model.encoder.", "encoder.")  # with and without the head for transcribing

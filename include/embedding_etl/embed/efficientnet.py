@@ -8,7 +8,7 @@ from include.embedding_etl.embed.device import choose_device, number_format, uni
 from include.embedding_etl.embed.pictures import pixels_of, prepare_imagenet
 from include.embedding_etl.embed.pretrained import loading
 from include.embedding_etl.embed.reduced_precision import fuse_batch_norms
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 # (expansion, output channels, blocks, stride of the first, kernel)

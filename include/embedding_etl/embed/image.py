@@ -7,7 +7,7 @@ from include.embedding_etl.embed.device import choose_device, number_format, uni
 from include.embedding_etl.embed.pictures import Prepare, load_image_processor, pixels_of
 from include.embedding_etl.embed.pretrained import load_pretrained
 from include.embedding_etl.embed.reduced_precision import fuse_batch_norms
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from include.embedding_etl.embed.base import Embedder
-from include.embedding_etl.settings import ModelKind, ModelSettings
+from include.embedding_etl.lane_settings import ModelKind, ModelSettings
 from include.embedding_etl.types import ModelInfo
 
 _MODULES: Mapping[ModelKind, str] = {

@@ -10,7 +10,7 @@ from include.embedding_etl.embed.pickled_weights import PICKLE, convert_pickle
 from include.embedding_etl.embed.precision import resolve_precision
 from include.embedding_etl.embed.weights import find_weights, hub_directory
 from include.embedding_etl.errors import ConfigError, TransientError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import ModelInfo, ModelInput
 
 # What OpenAI's models read is 8,191 tokens. Texts this long become one blurred vector, so a chunk is much shorter.

@@ -18,8 +18,8 @@ from include.embedding_etl.embed.device import normalise
 from include.embedding_etl.embed.endpoint import DEFAULT_BASE_URL, read_api_key
 from include.embedding_etl.embed.in_flight import InFlight
 from include.embedding_etl.errors import ConfigError, EmbeddingEtlError, IntegrityError, PoisonObject, TransientError
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.redaction import redact
-from include.embedding_etl.settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelKind, ModelSettings
+from include.embedding_etl.lane_settings import ModelKind, ModelSettings
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia/version")

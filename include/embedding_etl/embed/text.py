@@ -11,7 +11,7 @@ from include.embedding_etl.embed.device import choose_device, unit_vectors
 from include.embedding_etl.embed.pretrained import load_pretrained
 from include.embedding_etl.embed.reduced_precision import arithmetic
 from include.embedding_etl.embed.tokens import TextReader
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from include.embedding_etl.embed.pictures import pixels_of, prepare_imagenet
 from include.embedding_etl.embed.pretrained import loading
 from include.embedding_etl.embed.reduced_precision import fuse_batch_norms
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 

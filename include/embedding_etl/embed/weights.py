@@ -10,7 +10,8 @@ from include.embedding_etl.embed.packages import find_files, find_package
 from include.embedding_etl.embed.weights_hash import hash_texts, hash_weights
 from include.embedding_etl.embed.whisper_conversion import convert_whisper
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import PROJECT_ROOT, ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
+from include.embedding_etl.places import PROJECT_ROOT
 
 DEMO_MODELS = PROJECT_ROOT / "include" / "demo_models"
 

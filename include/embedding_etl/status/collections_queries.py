@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass
 
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.ledger.records import CollectionRecord, EntryTotals, ReindexRecord
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import LaneSettings
 
 LAST_REINDEXES = 30
 ROLES = {"live": "live", "retired": "previous", "candidate": "candidate"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from include.embedding_etl.embed.base import Embedder
 from include.embedding_etl.embed.load import load_embedder
-from include.embedding_etl.settings import ModelSettings
+from include.embedding_etl.lane_settings import ModelSettings
 from include.embedding_etl.types import Chunk, ModelInfo, Vectors
 
 MOST = 3  # a full-size one takes a gigabyte or two of the server's memory

@@ -9,10 +9,10 @@ from include.embedding_etl.diff import LOOK_AGAIN
 from include.embedding_etl.errors import EmbeddingEtlError, IntegrityError
 from include.embedding_etl.lane_changes import hash_limits
 from include.embedding_etl.lane_collection import differences
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.ledger.records import CollectionRecord, EntryTotals, LaneFigures, ObjectCounts, RunRecord
 from include.embedding_etl.routing import lanes_for
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import LaneSettings
 from include.embedding_etl.status.agreement import HeldRows, compare_milvus
 
 LAST_RUNS = 30

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from include.embedding_etl.errors import ConfigError
+from include.embedding_etl.pipeline_files import load_pipeline, pipeline_files
 from include.embedding_etl.runtime import Runtime
-from include.embedding_etl.settings import PipelineSettings, load_pipeline, pipeline_files
+from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.status.access import Denied, Host, Viewer
 from include.embedding_etl.status.shown import shown, shown_text, size, span
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from include.embedding_etl.lane_settings import LaneSettings
 from include.embedding_etl.ledger.records import DeadLetter
-from include.embedding_etl.settings import LaneSettings
 from include.embedding_etl.status.access import Host
 
 Lanes: TypeAlias = Mapping[str, LaneSettings]

@@ -15,8 +15,9 @@ ALL_PIPELINES = "all"
 
 def is_wanted(pipeline: str) -> bool:
     """Short circuit: whether the form means this pipeline, and whether anything of it was ever indexed."""
+    from include.embedding_etl.pipeline_files import find_pipeline
+    from include.embedding_etl.places import Places
     from include.embedding_etl.runtime import Runtime
-    from include.embedding_etl.settings import Places, find_pipeline
 
     if param("pipeline") not in (ALL_PIPELINES, pipeline):
         return False

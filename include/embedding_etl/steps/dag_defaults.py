@@ -7,7 +7,9 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.configuration import conf
 
 from include.embedding_etl.errors import ConfigError, IntegrityError, PoisonObject, TransientError
-from include.embedding_etl.settings import PipelineSettings, Places, load_pipeline, pipeline_files
+from include.embedding_etl.pipeline_files import load_pipeline, pipeline_files
+from include.embedding_etl.places import Places
+from include.embedding_etl.settings import PipelineSettings
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[

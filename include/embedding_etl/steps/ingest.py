@@ -30,7 +30,7 @@ def plan(pipeline: str) -> bool:
     Raises:
         ConfigError: the form contradicts itself or the pipeline, or the run could not work on Airflow's workers.
     """
-    from include.embedding_etl.settings import Places
+    from include.embedding_etl.places import Places
 
     checked_pipeline(pipeline, Places())
     prefix = _prefix()

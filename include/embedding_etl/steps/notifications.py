@@ -60,8 +60,9 @@ def send_digest(pipeline: str) -> None:
 
 def open_ledger(pipeline: str) -> Runtime:
     """A pipeline's parts where no task runs: of these only the ledger is used, so no connection is asked for."""
+    from include.embedding_etl.pipeline_files import find_pipeline
+    from include.embedding_etl.places import Places
     from include.embedding_etl.runtime import Runtime
-    from include.embedding_etl.settings import Places, find_pipeline
 
     places = Places()
     return Runtime(find_pipeline(places.pipelines_dir, pipeline), places)

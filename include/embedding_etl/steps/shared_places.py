@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from include.embedding_etl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from include.embedding_etl.settings import PipelineSettings, Places
+    from include.embedding_etl.places import Places
+    from include.embedding_etl.settings import PipelineSettings
 
 _ONE_MACHINE = frozenset({"LocalExecutor", "SequentialExecutor"})
 _SHARED = "or, where every worker has this directory mounted at this path, set ETL_STATE_IS_SHARED=true"

@@ -100,8 +100,9 @@ def open_watch(pipeline: str, source_json: str) -> EventWatch:
     from include.embedding_etl.event_queue import EventQueue
     from include.embedding_etl.event_watch import EventWatch
     from include.embedding_etl.ledger import Ledger
+    from include.embedding_etl.places import Places
     from include.embedding_etl.s3_credentials import credentials_from
-    from include.embedding_etl.settings import Places, SourceSettings
+    from include.embedding_etl.settings import SourceSettings
     from include.embedding_etl.steps.connections import sqs_credentials
 
     source = SourceSettings.model_validate_json(source_json)

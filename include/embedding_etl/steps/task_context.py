@@ -6,8 +6,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from include.embedding_etl.places import Places
     from include.embedding_etl.runtime import Runtime
-    from include.embedding_etl.settings import PipelineSettings, Places
+    from include.embedding_etl.settings import PipelineSettings
 
 Summary = dict[str, Any]
 
@@ -36,7 +37,7 @@ def open_runtime(pipeline_name: str) -> Runtime:
     Raises:
         ConfigError: another worker would not see what this one writes.
     """
-    from include.embedding_etl.settings import Places
+    from include.embedding_etl.places import Places
     from include.embedding_etl.threads import limit_threads
 
     places = Places()
@@ -61,7 +62,7 @@ def checked_pipeline(pipeline_name: str, places: Places) -> PipelineSettings:
     Raises:
         ConfigError: there is none, or they do not.
     """
-    from include.embedding_etl.settings import find_pipeline
+    from include.embedding_etl.pipeline_files import find_pipeline
     from include.embedding_etl.steps.shared_places import require_shared_places
 
     pipeline = find_pipeline(places.pipelines_dir, pipeline_name)

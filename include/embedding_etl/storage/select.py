@@ -6,8 +6,9 @@ from urllib.parse import unquote
 import boto3
 
 from include.embedding_etl.key_range import check_prefix
+from include.embedding_etl.places import PROJECT_ROOT, Places
 from include.embedding_etl.s3_credentials import S3Credentials, credentials_from
-from include.embedding_etl.settings import PROJECT_ROOT, Places, SourceSettings
+from include.embedding_etl.settings import SourceSettings
 from include.embedding_etl.storage.base import Source
 from include.embedding_etl.storage.local import LocalSource
 from include.embedding_etl.storage.s3 import S3Source

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.embedding_etl.errors import ConfigError
-from include.embedding_etl.settings import PROJECT_ROOT
+from include.embedding_etl.places import PROJECT_ROOT
 from include.local_stack.configuration import (
     DEMO_KEYS,
     GENERATED,
