@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from include.embedding_etl.lost_runs import give_up_lost_runs
 from tests.fixtures_pipeline import Project
 
 
@@ -87,6 +90,15 @@ def test_status_says_whether_ledger_and_milvus_agree(project: Project) -> None:
     torn = etl(project, "status", project.name)
     assert torn.returncode == 1
     assert "2 rows verified, 1 in Milvus" in torn.stdout
+
+
+def test_status_says_that_the_last_run_was_given_up(project: Project) -> None:
+    project.put_many(1)
+    project.run_process("upsert:after")  # which kills it
+    with project.open() as runtime:
+        give_up_lost_runs(runtime, time.time_ns() // 1_000_000)
+    told = etl(project, "status", project.name).stdout
+    assert re.search(r"^Last run: \S+, failed; given up: its process \d+ died without a report$", told, re.MULTILINE)
 
 
 def test_search_finds_the_nearest_text_first(project: Project) -> None:

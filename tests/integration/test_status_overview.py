@@ -149,6 +149,17 @@ def test_runs_are_links_with_their_figures_in_words(status_pages: StatusPages) -
     assert " style=" not in page
 
 
+def test_a_run_that_was_given_up_says_so_in_picture_and_table(status_pages: StatusPages) -> None:
+    project = status_pages.project
+    with project.open() as runtime:
+        runtime.ledger.runs.start("lost", project.name)
+        (life,) = runtime.ledger.runs.signs_of_life(project.name)
+        assert runtime.ledger.runs.give_up(life, "its process 7 died without a report")
+    page = status_pages("viewer").get("/overview").text
+    assert "<td>failed; given up: its process 7 died without a report</td>" in page
+    assert re.search(r'aria-label="ingest lost, [^"]*: failed; given up: its process 7 died without a report, ', page)
+
+
 def test_counts_by_sql_are_those_of_the_decisions(project: Project) -> None:
     """SQL answers what `lane_changes` decides, whatever state the objects are in."""
     project.put_many(8)

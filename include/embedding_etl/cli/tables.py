@@ -124,7 +124,7 @@ def show_status(console: Console, status: "Status") -> None:
             console.print(Text(f"{lane}: ", style="red bold") + plain(figures.problem))
     if status.last_run is not None:
         partial = ", of a part of the source" if status.last_run.kind == "backfill" else ""
-        console.print(plain(f"Last run: {status.last_run.run_id}, {status.last_run.state}{partial}"))
+        console.print(plain(f"Last run: {status.last_run.run_id}, {status.last_run.outcome}{partial}"))
 
 
 def show_hits(console: Console, lane: str, hits: Sequence[Hit]) -> None:

@@ -252,6 +252,11 @@ class RunRecord:
     kind: RunKind = "ingest"
     given_up: str | None = None  # why somebody else closed it
 
+    @property
+    def outcome(self) -> str:
+        """Its state in words. One that never said how it ended is no failure like others: its log names no error."""
+        return self.state if self.given_up is None else f"{self.state}; given up: {self.given_up}"
+
     def totals(self) -> list[StageTotals]:
         """The figures of all shards added up, per stage and lane."""
         groups: dict[tuple[str, str], list[StageRecord]] = defaultdict(list)

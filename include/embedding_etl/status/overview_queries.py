@@ -49,6 +49,7 @@ class RunView:
     run_id: str
     kind: str
     state: str
+    outcome: str  # the same in words, with why it was given up, if it was
     started_at_ms: int
     seconds: float  # until now, if it is at work
     embedded: int
@@ -147,6 +148,7 @@ def _run(run: RunRecord) -> RunView:
         run.run_id,
         run.kind,
         run.state,
+        run.outcome,
         run.started_at_ms,
         max(0.0, (ended_at_ms - run.started_at_ms) / 1000),
         added("embedded"),

@@ -48,7 +48,7 @@ def _bar(run: RunView, x: int, longest: float, most: int) -> RunBar:
             bottom -= height
             pieces.append(Piece(kind, max(0.0, bottom), height))
     words = (
-        f"{run.kind} {run.run_id}, {moment(run.started_at_ms)}: {run.state}, {duration(run.seconds)}, "
+        f"{run.kind} {run.run_id}, {moment(run.started_at_ms)}: {run.outcome}, {duration(run.seconds)}, "
         f"{run.embedded:,} embedded, {run.reused:,} reused, {run.failed:,} failed"
     )
     return RunBar(run, x, tuple(pieces), words)
