@@ -13,7 +13,15 @@ import pytest
 from tests.fixtures_pipeline import Project
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 480  # with one command of Airflow: a busy machine takes minutes for what takes half of one alone
 RunDag = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run a DAG twice have the time for it, unless they say otherwise."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(2 * PATIENCE_S))
 
 
 def parse_dags(script: str, environment: dict[str, str], project: Project, *arguments: str) -> Any:
@@ -54,7 +62,7 @@ def run_airflow(airflow_environment: dict[str, str], project: Project) -> RunDag
             env={**airflow_environment, **project.environment, **variables},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
             check=False,
         )
 

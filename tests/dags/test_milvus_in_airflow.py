@@ -17,6 +17,7 @@ from airflow.sdk import Connection
 from include.local_stack.airflow import airflow_environment as stack_environment
 from include.local_stack.configuration import StackConfiguration
 from include.milvus_provider.connection import read_connection
+from tests.dags.conftest import PATIENCE_S
 from tests.fixtures_milvus import plain_client
 from tests.ports import free_port
 
@@ -69,7 +70,7 @@ def airflow(environment: dict[str, str], *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -96,7 +97,7 @@ def api(installed: dict[str, str], milvus_lite_uri: str) -> dict[str, Any]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=PATIENCE_S,
         )
         server.shutdown()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
