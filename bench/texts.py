@@ -5,8 +5,8 @@ import random
 from include.local_stack.corpus.texts import ARTICLES
 
 
-def make_texts(count: int, seed: int = 1) -> list[str]:
-    """Texts of one to twelve sentences, each its own."""
+def make_texts(count: int, seed: int = 1, label: str = "Note", longest: int = 12) -> list[str]:
+    """Texts of one to `longest` sentences, each its own; those of another label are others."""
     rng = random.Random(seed)
     sentences = [
         sentence.strip() + "."
@@ -15,4 +15,6 @@ def make_texts(count: int, seed: int = 1) -> list[str]:
         for sentence in paragraph.split(".")
         if sentence.strip()
     ]
-    return [f"Note {number}. " + " ".join(rng.choices(sentences, k=rng.randint(1, 12))) for number in range(count)]
+    return [
+        f"{label} {number}. " + " ".join(rng.choices(sentences, k=rng.randint(1, longest))) for number in range(count)
+    ]

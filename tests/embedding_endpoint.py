@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,9 +25,14 @@ def word_vector(text: str) -> np.ndarray:
     """A unit vector that depends on every word of the text and its count."""
     total = np.full(DIMENSION, 1e-3)
     for word in re.findall(r"\w+", text.lower()):
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-        total += np.random.default_rng(seed).normal(size=DIMENSION)
+        total += _direction(word)
     return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+@lru_cache(100_000)
+def _direction(word: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).normal(size=DIMENSION)
 
 
 class EmbeddingEndpoint:

@@ -1,0 +1,109 @@
+"""Many small objects through the whole cluster: what each costs beyond the model, and what each component takes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from bench.cluster_runs import RunSpan
+from bench.cluster_setup import MINILM, BenchCluster, bench_cluster, endpoint, load, model_seconds
+from bench.cluster_watch import Watch, cpu_s
+from bench.measure import print_figure, require
+from bench.texts import make_texts
+
+LEDGER_TABLES = ("objects", "entries", "vectors")
+
+
+def measure_objects(objects: int) -> None:
+    """Once with a model that costs nothing, once with MiniLM in a worker of the queue `gpu`."""
+    with bench_cluster("cpu=1 gpu=1") as cluster, endpoint() as (remote, process):
+        free, paid = "bench_endpoint", "bench_minilm"
+        shards = {"max_shards": 8, "max_shard_objects": 2_000}
+        cluster.write_pipeline(free, {"model": {**remote, "batch_size": 32, "concurrency": 4}}, shards)
+        cluster.write_pipeline(paid, {"model": MINILM, "queue": "gpu"}, shards)
+        texts = make_texts(objects, label="Endpoint note", longest=2)
+        run = _measure(cluster, free, texts, {"endpoint": process})
+        print_figure("overhead per object: wall / objects", f"{1000 * run.wall_s / objects:.2f} ms")
+        texts = make_texts(objects, label="MiniLM note", longest=2)
+        run = _measure(cluster, paid, texts, {})
+        model_s = model_seconds(texts, threads=1)
+        print_figure("the model alone, one process, one thread", f"{model_s:.1f} s, {objects / model_s:.0f}/s")
+        print_figure("wall time / the model's", f"{run.wall_s / model_s:.2f}")
+        print_figure(
+            "overhead per object: (wall - model) / objects", f"{1000 * (run.wall_s - model_s) / objects:.2f} ms"
+        )
+
+
+def _measure(cluster: BenchCluster, name: str, texts: Sequence[str], beside: Mapping[str, psutil.Process]) -> RunSpan:
+    print(f"-- {name}: {len(texts):,} objects, load {load()}", flush=True)
+    upload_s = cluster.put(name, texts)
+    print_figure("put into the bucket", f"{upload_s:.1f} s, {len(texts) / upload_s:.0f}/s")
+    used = {other: cpu_s(each) for other, each in beside.items()}
+    asked = cluster.s3_requests()
+    with Watch(cluster.main_processes) as watch:
+        run = cluster.run(name)
+    asked = cluster.s3_requests() - asked
+    print_run(f"first run, load {load()}", run, len(texts))
+    for other, each in beside.items():
+        print_figure(f"processor time of the {other}", f"{cpu_s(each) - used[other]:.1f} s")
+    for component, size_bytes in watch.peak_bytes.items():
+        print_figure(
+            f"{component}", f"{size_bytes >> 20} MiB at most, {watch.cpu_s.get(component, 0):.1f} s of processor"
+        )
+    print_figure("all components at once", f"{watch.peak_total_bytes >> 20} MiB at most")
+    print_figure("processor time of all, and of looking at them",
+                 f"{sum(watch.cpu_s.values()):.0f} s, {watch.own_cpu_s:.1f} s")  # fmt: skip
+    print_figure("S3 requests", ", ".join(f"{what}: {number:,}" for what, number in sorted(asked.items())))
+    _print_stored(cluster, name, len(texts))
+    again = cluster.run(name)
+    print_run(f"second run, nothing has changed, load {load()}", again, len(texts))
+    require(run.retried == 0, f"{run.retried} tasks had to be tried again")
+    return run
+
+
+def print_run(what: str, run: RunSpan, objects: int) -> None:
+    """One line for the run, one for each stage."""
+    print_figure(what, f"{run.wall_s:.1f} s, {objects / run.wall_s:.1f} objects/s")
+    for stage, span in run.stages.items():
+        print_figure(
+            f"  {stage}, {span.tasks} tasks",
+            f"from {span.begin_s:.1f} s on, {span.wall_s:.1f} s, {span.work_s:.1f} s of tasks, "
+            f"each waited {span.wait_s:.1f} s",
+        )
+
+
+def _print_stored(cluster: BenchCluster, name: str, objects: int) -> None:
+    """Rows in Milvus; the ledger's own seconds; bytes in ledger and embedding store."""
+    with cluster.open(name) as runtime:
+        rows = runtime.store.count(runtime.store.alias_target(f"{name}_text") or "")
+        require(rows == objects, f"{rows} rows of {objects} objects")
+        (record,) = runtime.ledger.runs.last(name, 1)
+        seconds: dict[str, list[float]] = {}
+        for stage in record.stages:
+            total = seconds.setdefault(stage.stage, [0.0, 0.0])
+            total[0], total[1] = total[0] + stage.duration_s, total[1] + stage.model_s
+        spent = ", ".join(f"{stage} {both[0]:.1f} ({both[1]:.1f})" for stage, both in seconds.items())
+        print_figure("seconds within tasks (of them in model calls)", spent)
+        (live,) = [each for each in runtime.ledger.collections.of_pipeline(name) if each.state == "live"]
+        stored = {file.uri for _, file in runtime.ledger.vectors.stream(live.fingerprint)}
+        size_bytes = sum(_state_bytes(cluster, path) for path in stored)
+        print_figure("embedding store", f"{len(stored)} files, {size_bytes / rows:.0f} bytes a vector, text included")
+    _print_ledger(cluster)
+
+
+def _state_bytes(cluster: BenchCluster, path: str) -> int:
+    client: Any = cluster.s3()
+    return int(client.head_object(Bucket="etl-state", Key=f"state/{path}")["ContentLength"])
+
+
+def _print_ledger(cluster: BenchCluster) -> None:
+    engine = sa.create_engine(cluster.configuration.database_url("postgresql+psycopg", "ledger"))
+    with engine.connect() as connection:
+        for table in LEDGER_TABLES:
+            rows = connection.execute(sa.select(sa.func.count()).select_from(sa.table(table))).scalar_one()
+            sizes = sa.select(sa.func.pg_total_relation_size(table), sa.func.pg_indexes_size(table))
+            total, indexes = connection.execute(sizes).one()
+            each = f"{total / max(1, rows):.0f} bytes each, {indexes / max(1, rows):.0f} of them in indexes"
+            print_figure(f"ledger, table {table}", f"{rows:,} rows, {each}")
+    engine.dispose()
