@@ -134,6 +134,21 @@ def test_pain_22_a_task_that_failed_makes_the_run_red_although_all_rows_are_ther
     assert run_airflow("dags", "test", f"ingest__{project.name}").returncode == 0
 
 
+def test_a_run_that_airflow_has_no_more_is_given_up_and_one_of_the_command_line_is_not(
+    project: Project, run_airflow: RunDag
+) -> None:
+    project.put_many(1)
+    deleted, by_hand = f"ingest__{project.name}/deleted", "by-hand"
+    with project.open() as runtime:
+        runtime.ledger.runs.start(deleted, project.name)
+        runtime.ledger.runs.start(by_hand, project.name)
+    assert run_airflow("dags", "test", f"ingest__{project.name}").returncode == 0
+    with project.open() as runtime:
+        runs = {run.run_id: run.outcome for run in runtime.ledger.runs.last(project.name, 5)}
+    assert runs[deleted] == "failed; given up: it ended, or was deleted, without a report"
+    assert runs[by_hand] == "running"
+
+
 def asset_events(environment: dict[str, str], project: Project) -> list[dict[str, int]]:
     """The metadata of all events of the lane's asset, oldest first."""
     path = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///")

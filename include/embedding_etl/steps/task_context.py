@@ -81,6 +81,7 @@ def failed_tasks() -> list[str]:
 
 def has_ended(owner: str) -> bool | None:
     """Whether a run is over, by Airflow's word: nobody need wait for a lease of the dead. None = nobody knows."""
+    from airflow.sdk.api.client import ServerResponseError
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     dag_id, separator, dag_run_id = owner.partition("/")
@@ -89,6 +90,10 @@ def has_ended(owner: str) -> bool | None:
     try:
         state = task_context()["ti"].get_dagrun_state(dag_id, dag_run_id)
     except AirflowRuntimeError as error:
-        # It was deleted, and its tasks with it. Whatever else went wrong: the lease expires in its own time.
-        return True if (error.error.detail or {}).get("status_code") == HTTPStatus.NOT_FOUND else None
-    return state in ("success", "failed")  # an Enum of strings: its str() is another word
+        status = (error.error.detail or {}).get("status_code")
+    except ServerResponseError as error:  # in `airflow dags test` nothing stands between the task and the server
+        status = error.response.status_code
+    else:
+        return state in ("success", "failed")  # an Enum of strings: its str() is another word
+    # It was deleted, and its tasks with it. Whatever else went wrong: the lease expires in its own time.
+    return True if status == HTTPStatus.NOT_FOUND else None
