@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from include.embedding_etl.ledger.records import ReindexRecord
+from include.embedding_etl.wording import counted
 
 SHOWN_NEIGHBOURS = 5
 
@@ -17,7 +18,7 @@ def describe_verification(record: ReindexRecord) -> str:
     lines = [
         f"`{record.candidate}` would replace `{record.replaces}`.",
         "",
-        f"- {found['rows']} rows, exactly those that storage and settings ask for; all vectors of unit norm",
+        f"- {counted(found['rows'], 'row')}, exactly what storage and settings ask for; all vectors of unit norm",
         f"- recall@10 of its index: {found['recall']:.3f} over {found['queries']} queries",
         f"- neighbours before and after: {same}",
         f"- dead letters: {found['dead_letters']}",

@@ -5,9 +5,11 @@ runs. The queue between them is bounded: decoded pictures and films do not pile 
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import islice
 from queue import Empty, Queue
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -20,6 +22,7 @@ from include.embedding_etl.types import Chunk, ChunkSettings, Limits, ModelInput
 
 WORKERS = 8
 QUEUE_EVENTS = 32  # a window of sound has 2 MB
+LOOKUP_OBJECTS = 100  # a question to the ledger for each object would cost more than fetching a small one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class ObjectReused:
 
 @dataclass(frozen=True, slots=True)
 class SameContent:
-    """Another object of this shard with the same bytes is being embedded right now."""
+    """Another object of this shard has the same bytes, and brings their vectors."""
 
     record: ObjectRecord
 
@@ -84,7 +87,7 @@ class ContentStream(AbstractContextManager["ContentStream"]):
     """The events of many objects. Leaving the context stops the workers, also in the middle.
 
     Args:
-        known: Looks a content hash up in the embedding store.
+        known: Looks content hashes up in the embedding store.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class ContentStream(AbstractContextManager["ContentStream"]):
         source: Source,
         decoders: DecoderPool,
         settings: DecodeSettings,
-        known: Callable[[str], VectorFile | None],
+        known: Callable[[Sequence[str]], Mapping[str, VectorFile]],
         records: Iterator[ObjectRecord],
     ) -> None:
         self._source = source
@@ -100,6 +103,7 @@ class ContentStream(AbstractContextManager["ContentStream"]):
         self._settings = settings
         self._known = known
         self._records = records
+        self._window: deque[tuple[ObjectRecord, VectorFile | None]] = deque()
         self._events: Queue[Event | BaseException | None] = Queue(QUEUE_EVENTS)
         self._claimed: set[str] = set()
         self._lock = threading.Lock()
@@ -132,31 +136,40 @@ class ContentStream(AbstractContextManager["ContentStream"]):
             else:
                 yield event
 
-    def stored(self, content_hash: str) -> None:
-        """The content is in the embedding store now: objects with the same bytes will find it there."""
-        with self._lock:
-            self._claimed.discard(content_hash)
-
     def _work(self) -> None:
         try:
             while not self._stopped.is_set():
-                with self._lock:
-                    record = next(self._records, None)
-                if record is None:
+                found = self._next()
+                if found is None:
                     break
-                self._read(record)
+                self._read(*found)
         except BaseException as error:  # noqa: BLE001 - handed to the reader of the events, who raises it
             self._events.put(error)
         finally:
             self._events.put(None)
 
-    def _read(self, record: ObjectRecord) -> None:
+    def _next(self) -> tuple[ObjectRecord, VectorFile | None] | None:
+        """The next object, and where its vectors are if its content is known to have some."""
+        with self._lock:
+            if not self._window:
+                records = list(islice(self._records, LOOKUP_OBJECTS))
+                known = self._known([record.content_hash for record in records if record.content_hash])
+                self._window.extend((record, known.get(record.content_hash)) for record in records)
+            return self._window.popleft() if self._window else None
+
+    def _read(self, record: ObjectRecord, file: VectorFile | None) -> None:
         try:
-            if record.content_hash and self._shortcut(record):
+            if file is not None:
+                self._events.put(ObjectReused(record, file))
                 return
             with self._source.fetch(record.listed()) as fetched:
-                record = replace(record, content_hash=fetched.content_hash)
-                if self._shortcut(record) or not self._claim(record):
+                if fetched.content_hash != record.content_hash:  # a large object, whose hash nobody knew before
+                    record = replace(record, content_hash=fetched.content_hash)
+                    file = self._known([record.content_hash]).get(record.content_hash)
+                    if file is not None:
+                        self._events.put(ObjectReused(record, file))
+                        return
+                if not self._claim(record):
                     return
                 settings = self._settings
                 for chunk in self._decoders.decode(
@@ -170,12 +183,6 @@ class ContentStream(AbstractContextManager["ContentStream"]):
             self._events.put(ObjectFailed(record, error))
         except (ChangedMeanwhile, TransientError) as error:
             self._events.put(ObjectUnavailable(record, error))
-
-    def _shortcut(self, record: ObjectRecord) -> bool:
-        file = self._known(record.content_hash)
-        if file is not None:
-            self._events.put(ObjectReused(record, file))
-        return file is not None
 
     def _claim(self, record: ObjectRecord) -> bool:
         """One object a content does the work; the others wait for its result."""

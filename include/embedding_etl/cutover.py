@@ -23,6 +23,7 @@ from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.stage_figures import stage
 from include.embedding_etl.types import Hit, Vectors
+from include.embedding_etl.wording import counted
 
 LAST_SHARD, VERY_LAST_SHARD = 2_000, 3_000  # shard numbers of the two catch-ups
 INGESTION_WAIT_S = 600.0
@@ -69,8 +70,8 @@ def require_agreement(runtime: Runtime, collection: LaneCollection) -> None:
     totals, rows = runtime.ledger.entries.totals(collection.name), runtime.store.count(collection.name)
     if pending or totals.unfinished or totals.rows != rows:
         raise IntegrityError(
-            f"{collection.name}: {pending} objects to do, {totals.unfinished} unfinished, {totals.rows} rows verified, "
-            f"{rows} in Milvus: nothing was switched; trigger the reindex again"
+            f"{collection.name}: to do: {pending}, unfinished: {totals.unfinished}; "
+            f"{counted(totals.rows, 'row')} verified, {rows} in Milvus: nothing was switched; trigger the reindex again"
         )
 
 

@@ -19,6 +19,7 @@ from include.embedding_etl.lane_collection import open_collection
 from include.embedding_etl.reindex import ReindexResult, reindex
 from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.wording import counted
 
 TURN_WAIT_S = 600.0  # an ingestion may be at work
 BATCH_ROWS = 1_000
@@ -87,7 +88,8 @@ def _forget_lost_files(work: Work) -> None:
             contents = work.runtime.ledger.vectors.forget(each.subject)
         with durable_write("file_delete"):
             work.runtime.state.delete_file(each.subject)  # what is left of it
-        work.done.append(f"{each.subject}: forgotten, {contents} contents are embedded again when they are needed")
+        lost = counted(contents, "content is", "contents are")
+        work.done.append(f"{each.subject}: forgotten, {lost} embedded again when needed")
 
 
 def _distrust(work: Work) -> None:
@@ -105,7 +107,7 @@ def _distrust(work: Work) -> None:
                 ledger.entries.distrust(collection, written)
         objects += len(batch)
     if objects:
-        work.done.append(f"{objects} objects are written again")
+        work.done.append(counted(objects, "object is written again", "objects are written again"))
 
 
 def _delete_foreign_rows(work: Work) -> None:
@@ -117,8 +119,8 @@ def _delete_foreign_rows(work: Work) -> None:
         allowed = max(limits.min_delete_objects, share, work.approved_deletes)
         if count > allowed:
             work.problems.append(
-                f"{collection}: {count} rows are not ours, and only {allowed} may be deleted unasked. If this is "
-                f"right: `etl audit {runtime.pipeline.name} --repair --approve-deletes {count}`"
+                f"{collection}: {counted(count, 'row is', 'rows are')} not ours, and only {allowed} may be deleted "
+                f"unasked. If this is right: `etl audit {runtime.pipeline.name} --repair --approve-deletes {count}`"
             )
             continue
         lease = runtime.lease(collection, work.run_id, TURN_WAIT_S)
@@ -131,7 +133,7 @@ def _delete_foreign_rows(work: Work) -> None:
             deleted += len(batch)
         runtime.ledger.leases.release(lease)
     if deleted:
-        work.done.append(f"{deleted} rows that are not ours are deleted")
+        work.done.append(counted(deleted, "row that is not ours is deleted", "rows that are not ours are deleted"))
 
 
 def _delete_rows(work: Work, rows: list[Difference]) -> None:
@@ -154,7 +156,8 @@ def _delete_unreferenced_files(work: Work) -> None:
                     runtime.state.delete_file(path)
                 deleted += 1
     if deleted:
-        work.done.append(f"{deleted} files that nobody references are deleted")
+        nobodys = counted(deleted, "file")
+        work.done.append(f"{nobodys} deleted that nobody references")
 
 
 def _drop_unowned_collections(work: Work) -> None:

@@ -24,6 +24,7 @@ from include.embedding_etl.snapshot import iter_snapshot, write_snapshot
 from include.embedding_etl.stages.identify import known_objects, look_at
 from include.embedding_etl.state import StateStore
 from include.embedding_etl.types import JsonValue, ListedObject, ObjectRecord
+from include.embedding_etl.wording import counted
 
 RECORDS = "records.parquet"
 
@@ -164,7 +165,9 @@ def _counted(changes: Iterator[Change], gone: Set[str], result: LanePlan) -> Ite
 def plan_lines(plan: Plan) -> list[str]:
     """The plan as lines for a log."""
     below = f", only keys below {plan.prefix!r}" if plan.prefix else ""
-    lines = [f"{plan.pipeline}: a run would, for {plan.objects} objects ({plan.bytes} bytes) in storage{below}:"]
+    lines = [
+        f"{plan.pipeline}: a run would, for {counted(plan.objects, 'object')} ({plan.bytes} bytes) in storage{below}:"
+    ]
     lines += [
         f"  {lane}: " + ", ".join(f"{value} {name}" for name, value in figures.items())
         for lane, figures in plan.summary().items()

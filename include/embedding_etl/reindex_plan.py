@@ -11,6 +11,7 @@ from include.embedding_etl.lane_changes import accepts
 from include.embedding_etl.reindex_request import ReindexRequest
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import JsonValue, ObjectRecord
+from include.embedding_etl.wording import counted
 
 
 def plan_reindex(runtime: Runtime, request: ReindexRequest) -> tuple[list[str], dict[str, JsonValue]]:
@@ -35,7 +36,7 @@ def plan_reindex(runtime: Runtime, request: ReindexRequest) -> tuple[list[str], 
     index = f"{settings.index.type}/{settings.index.metric}"
     lines = [
         f"{request.lane}: a candidate for {live.name}, with {kept}, index {index}",
-        f"  {cost.objects} objects; the vectors of {cost.reusable} are stored already",
+        f"  {counted(cost.objects, 'object')}; the vectors of {cost.reusable} are stored already",
         f"  rows: {unknown if cost.rows is None else f'about {cost.rows}'}",
         f"  to read: {cost.bytes_to_read} bytes",
         f"  model: {unknown if cost.model_s is None else f'about {cost.model_s} s, at the speed of recent runs'}",

@@ -23,6 +23,7 @@ from include.embedding_etl.ledger.records import CollectionRecord
 from include.embedding_etl.lost_runs import give_up, lost_runs
 from include.embedding_etl.run_files import RunFiles
 from include.embedding_etl.runtime import Runtime
+from include.embedding_etl.wording import counted
 
 DueKind: TypeAlias = Literal["run", "collection", "candidate", "vectors", "run files", "unfinished file"]
 DAY_MS = 86_400_000
@@ -159,7 +160,8 @@ def _forget_vectors(runtime: Runtime, _run_id: str, fingerprint: str, _now: int)
     for path in files:
         with durable_write("file_delete"):
             runtime.state.delete_file(path)
-    return f"vectors of {fingerprint[:8]} are deleted: {contents} contents, {len(files)} files"
+    gone = f"{counted(contents, 'content')}, {counted(len(files), 'file')}"
+    return f"vectors of {fingerprint[:8]} are deleted: {gone}"
 
 
 def _run_files(runtime: Runtime, now: int) -> Iterator[Due]:

@@ -23,6 +23,7 @@ from include.embedding_etl.row_comparison import compare_rows
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import Entry, Hit, JsonValue, Vectors
 from include.embedding_etl.vectorstore.schema import row_id
+from include.embedding_etl.wording import counted
 
 SHOWN_QUERIES = 10
 QUERIES_A_CALL = 50
@@ -98,7 +99,7 @@ def _judge(request: ReindexRequest, result: Verification) -> None:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(result.differences.items()))
         result.problems.append(f"its rows are not those that are expected: {kinds}")
     if result.off_norm:
-        result.problems.append(f"{result.off_norm} vectors are not of unit norm")
+        result.problems.append(counted(result.off_norm, "vector is not of unit norm", "vectors are not of unit norm"))
     if result.recall < request.min_recall:
         result.problems.append(
             f"recall@{NEIGHBOURS} of its index is {result.recall:.3f} over {result.queries} queries, below min_recall "
@@ -122,8 +123,8 @@ def _ask_about_losses(runtime: Runtime, candidate: LaneCollection, live: LaneCol
             count, first = count + 1, first or key
     if count:
         result.questions.append(
-            f"{count} objects that can be found now have no rows in the candidate (dead letters, or not readable now); "
-            f"the first is {first!r}"
+            f"{counted(count, 'object')} can be found now, without rows in the candidate (dead letters, or "
+            f"not readable now); the first is {first!r}"
         )
 
 

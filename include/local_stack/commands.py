@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.embedding_etl.errors import EmbeddingEtlError
+from include.embedding_etl.wording import counted
 from include.local_stack.stack import Stack, left_running, stack_status, start_stack, stop_stack, wait_until_healthy
 
 
@@ -42,7 +43,7 @@ def _commands(title: str, make_stack: Callable[[], Stack]) -> typer.Typer:
         if still_there:
             console.print(f"still running: {still_there}", style="red")
             raise typer.Exit(1)
-        console.print(f"stopped {len(ended)} processes" if ended else "nothing was running")
+        console.print(f"stopped {counted(len(ended), 'process', 'processes')}" if ended else "nothing was running")
 
     @app.command()
     def status() -> None:

@@ -65,7 +65,7 @@ def test_a_letter_that_nobody_needs_is_dismissed_with_a_reason(in_airflow: InAir
     letter.get_by_role("checkbox").check()
     frame.get_by_label("Reason to dismiss").fill("The password is lost")
     frame.get_by_role("button", name="Dismiss").click()
-    expect(frame.get_by_role("status")).to_contain_text("1 dead letters are dismissed")
+    expect(frame.get_by_role("status")).to_contain_text("1 dead letter is dismissed")
     frame.get_by_role("link", name="Back to the failures").click()
     frame.get_by_role("heading", name="Failures", level=1).wait_for()
     expect(letter).to_have_count(0)

@@ -127,7 +127,7 @@ def test_the_digest_says_how_a_pipeline_stands(
     (mail,), (posted,) = mail_server.messages, webhook.received
     assert mail["Subject"] == posted["title"] == f"{project.name}: daily digest: all is well"
     for line in (
-        "1 runs green, 0 red; 3 objects new, 0 changed, 0 gone, 1 failed; 2 embedded, 0 reused.",
+        "runs: 1 green, 0 red; objects: 3 new, 0 changed, 0 gone, 1 failed; 2 embedded, 0 reused.",
         "Lane text: 2 indexed, 0 pending, 1 dead, 0 dismissed, 0 deferred, 0 to delete; 2 rows.",
         "Lane text: storage, ledger and Milvus: agrees.",
         "No audit yet.",

@@ -118,7 +118,7 @@ def test_rows_that_are_missing_make_the_run_red_if_they_are_below_its_prefix(pro
         runtime.store.delete(target, [row for row, (key, _) in project.rows().items() if key == "b/1.txt"])
     assert project.run(A).green
     red = project.run(Request(prefix="b/"))
-    assert "Milvus holds 1 rows" in red.problems[0]
+    assert "Milvus holds 1 row in " in red.problems[0]
     assert not project.run().green
 
 
@@ -131,7 +131,7 @@ def test_a_partial_run_does_not_count_as_one_of_everything(project: Project) -> 
         assert (run.kind, run.state) == ("backfill", "succeeded")
         assert runtime.ledger.runs.last_success_ms(project.name) is None
         assert freshness_problem(runtime) == "no ingestion has been green yet"
-        assert "1 runs green, 0 red, 1 of them of a part of the source" in digest_notice(runtime, ()).text
+        assert "runs: 1 green, 0 red, 1 of them of a part of the source" in digest_notice(runtime, ()).text
     assert project.run().green
     with project.open() as runtime:
         assert runtime.ledger.runs.last_success_ms(project.name) is not None

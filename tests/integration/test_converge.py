@@ -218,7 +218,7 @@ def test_pain_01_a_dropped_collection_is_never_green_until_it_is_written_again(
     for _ in range(2):
         red = project.run()
         assert not red.green
-        assert "7 rows of 7 objects are missing" in "\n".join(red.problems)
+        assert "7 rows of 7 objects should be" in "\n".join(red.problems)
         assert f"etl audit {project.name} --repair" in "\n".join(red.problems)
     asked = len(project.endpoint.texts)
     mend(project)
@@ -247,7 +247,7 @@ def test_a_foreign_row_makes_the_run_red(project: Project, stranger: MilvusClien
     stranger.upsert(collection, [{**row, "id": "f" * 32}])
     red = project.run()
     assert not red.green
-    assert "1 are too many" in "\n".join(red.problems)
+    assert "1 is too many" in "\n".join(red.problems)
     mend(project)
 
 

@@ -104,7 +104,7 @@ def test_where_no_airflow_refuses_the_page_still_does(pages: StatusPages, monkey
         assert pages("viewer").change(route, FORMS[route](pages)).status_code == 403
     assert open_letters(pages) == [("blank.txt", 1)]
     assert re.search(
-        "1 dead letters are due",
+        "1 dead letter is due",
         pages("admin").change("/failures/replay", LETTERS | {"pipeline": pages.project.name}).text,
     )
 

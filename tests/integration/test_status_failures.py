@@ -148,7 +148,7 @@ def test_dismissing_keeps_the_reason_and_who_it_was(pages: StatusPages) -> None:
     letter = letters(pages.project)["a/blank.txt"]
     client = pages("admin")
     form = {"pipeline": pages.project.name, "ids": letter.id, "reason": HOSTILE}
-    assert "1 dead letters are dismissed" in client.change("/failures/dismiss", form).text
+    assert "1 dead letter is dismissed" in client.change("/failures/dismiss", form).text
     kept = letters(pages.project, "dismissed")["a/blank.txt"]
     assert (kept.dismissed_by, kept.dismiss_reason) == ("admin", HOSTILE)
     page = client.get("/failures", params={"state": "dismissed"}).text

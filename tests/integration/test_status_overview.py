@@ -110,7 +110,7 @@ def test_storage_ahead_of_the_index_does_not_agree(status_pages: StatusPages) ->
     project.run()
     with project.open() as runtime:
         runtime.ledger.objects.mark_vanished(project.name, ["doc-000.txt"])
-    assert "storage does not have any more" in _agreement(status_pages)
+    assert "1 object still indexed, but gone from storage" in _agreement(status_pages)
 
 
 def test_a_run_at_work_is_no_disagreement(status_pages: StatusPages) -> None:

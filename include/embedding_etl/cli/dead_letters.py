@@ -12,6 +12,7 @@ from include.embedding_etl.dead_letters import LetterChoice, get_letter, list_le
 from include.embedding_etl.dead_letters import dismiss as dismiss_letters
 from include.embedding_etl.dead_letters import replay as replay_letters
 from include.embedding_etl.ledger.records import DeadLetter
+from include.embedding_etl.wording import counted
 
 dead_letters_app = typer.Typer(no_args_is_help=True, help="Objects that could not be processed: list, retry, dismiss.")
 Lane = Annotated[str, typer.Option(help="Only this lane")]
@@ -103,7 +104,8 @@ def dismiss(
         {"dismissed": dismissed},
         as_json,
         lambda: console.print(
-            f"{dismissed} dead letters are dismissed. `etl dead-letters replay --state dismissed` takes it back.",
+            counted(dismissed, "dead letter is dismissed", "dead letters are dismissed")
+            + ". `etl dead-letters replay --state dismissed` takes it back.",
             markup=False,
             highlight=False,
         ),

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from include.embedding_etl.status.advice import advice_for
 from include.embedding_etl.types import Hit, JsonValue
+from include.embedding_etl.wording import counted
 
 if TYPE_CHECKING:
     from include.embedding_etl.audit import Audit
@@ -42,7 +43,7 @@ def _table(title: str | Text, *columns: str) -> Table:
 def show_report(console: Console, report: "Report") -> None:
     """The table at the end of a run."""
     table = _table(
-        _headline(f"{report.pipeline}: {report.listed} objects in storage", report.prefix),
+        _headline(f"{report.pipeline}: {counted(report.listed, 'object')} in storage", report.prefix),
         "<lane", "objects", "indexed", "rows", "embedded", "chunks", "calls", "reused", "dead", "seconds",
     )  # fmt: skip
     for lane, figures in report.lanes.items():
@@ -88,7 +89,7 @@ def show_difference(console: Console, lane: str, differs: Sequence[str]) -> None
 def show_plan(console: Console, plan: "Plan") -> None:
     """What a run would do."""
     table = _table(
-        _headline(f"{plan.pipeline}: a run would, for {plan.objects} objects in storage", plan.prefix),
+        _headline(f"{plan.pipeline}: a run would, for {counted(plan.objects, 'object')} in storage", plan.prefix),
         "<lane", "new", "changed", "renamed", "deleted", "reusable", "dead", "deferred", "unchanged",
     )  # fmt: skip
     for lane, figures in plan.lanes.items():
@@ -129,7 +130,7 @@ def show_status(console: Console, status: "Status") -> None:
 
 def show_hits(console: Console, lane: str, hits: Sequence[Hit]) -> None:
     """Search results, nearest first."""
-    table = _table(f"{len(hits)} hits in lane {lane}", "<object", "score", "place", "<media type", "<text")
+    table = _table(f"{counted(len(hits), 'hit')} in lane {lane}", "<object", "score", "place", "<media type", "<text")
     for hit in hits:
         fields = hit.fields
         place = f"{fields['start']}–{fields['end']}" if fields["end"] else ""
@@ -166,8 +167,9 @@ def show_verification(console: Console, verification: "Verification") -> None:
     """What readers find now, and what they would find."""
     overlap = "nothing to compare with" if verification.overlap is None else f"{verification.overlap:.0%} the same"
     console.print(
-        f"{verification.rows} rows, recall@10 {verification.recall:.3f} over {verification.queries} queries, "
-        f"{verification.dead_letters} dead letters; neighbours: {overlap}"
+        f"{counted(verification.rows, 'row')}, recall@10 {verification.recall:.3f} over "
+        f"{counted(verification.queries, 'query', 'queries')}, "
+        f"{counted(verification.dead_letters, 'dead letter')}; neighbours: {overlap}"
     )
     table = _table("Sample searches", "<near", "<before", "<after")
     for sample in verification.samples:
@@ -263,7 +265,8 @@ def show_replay(console: Console, chosen: "Replay", report: "Report | None", out
     if not chosen.due:
         console.print("Nothing to replay: no open dead letter is like that.")
     elif report is None or outcome is None:
-        console.print(f"{chosen.due} dead letters are due: the next run tries them.", highlight=False)
+        due = counted(chosen.due, "dead letter is due", "dead letters are due")
+        console.print(f"{due}: the next run tries them.", highlight=False)
     else:
         show_report(console, report)
         console.print(
@@ -284,8 +287,8 @@ def show_audit(console: Console, audit: "Audit", lists: Mapping[str, Sequence[st
     for heading, lines in (lists or {}).items():
         for line in lines:
             console.print(Text(f"{heading}: ", style="bold") + plain(line))
-    counted = ", ".join(f"{count} {what}" for what, count in audit.compared.items())
-    console.print(plain(f"{audit.pipeline}: compared {counted}"))
+    compared = ", ".join(f"{count} {what}" for what, count in audit.compared.items())
+    console.print(plain(f"{audit.pipeline}: compared {compared}"))
     if audit.clean:
         console.print("Clean: storage, ledger and Milvus agree.", style="green")
         return
@@ -296,4 +299,5 @@ def show_audit(console: Console, audit: "Audit", lists: Mapping[str, Sequence[st
             plain(finding.lane or "all"), plain(finding.kind), str(finding.count), examples, plain(finding.mending)
         )
     console.print(table)
-    console.print(Text(f"{audit.faults} faults, {audit.pending} pending", style="red" if audit.faults else "yellow"))
+    faults = counted(audit.faults, "fault")
+    console.print(Text(f"{faults}, {audit.pending} pending", style="red" if audit.faults else "yellow"))

@@ -1,7 +1,7 @@
 """embed: turn one shard's objects into vectors in the embedding store. Milvus is not touched."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -30,6 +30,7 @@ from include.embedding_etl.stage_figures import Figures, stage
 from include.embedding_etl.threads import task_threads
 from include.embedding_etl.types import Chunk, ObjectRecord, Vectors
 from include.embedding_etl.vector_assembly import ObjectEmbedded, VectorAssembly
+from include.embedding_etl.wording import counted
 
 DECODERS = 2
 
@@ -57,7 +58,8 @@ def embed(runtime: Runtime, run_id: str, reference: str, last_try: bool = True) 
         unavailable = _embed_objects(runtime, collection, files.shard(reference), output, figures)
         if unavailable and not last_try:
             raise TransientError(
-                f"lane {lane}: {len(unavailable)} objects could not be read now; the first is {unavailable[0]}"
+                f"lane {lane}: {counted(len(unavailable), 'object')} could not be read now; "
+                f"the first is {unavailable[0]}"
             )
         figures["unavailable"] = len(unavailable)
     return figures
@@ -78,13 +80,12 @@ def _embed_objects(
         decoders = opened.enter_context(DecoderPool(min(DECODERS, task_threads(runtime.places))))
         settings = DecodeSettings(collection.info.input, collection.settings.chunk, runtime.pipeline.limits)
 
-        def known(content_hash: str) -> VectorFile | None:
-            return runtime.ledger.vectors.known(collection.fingerprint, [content_hash]).get(content_hash)
+        def known(content_hashes: Sequence[str]) -> Mapping[str, VectorFile]:
+            return runtime.ledger.vectors.known(collection.fingerprint, content_hashes) if content_hashes else {}
 
         stream = opened.enter_context(
             ContentStream(runtime.source, decoders, settings, known, read_work(runtime.state, path))
         )
-        output.on_stored = stream.stored
         for outcome in assembly.outcomes(stream):
             figures.model_s = assembly.model_s
             figures["model_calls"], figures["chunks"] = assembly.model_calls, assembly.embedded_chunks

@@ -16,6 +16,7 @@ from include.embedding_etl.snapshot import Snapshot, iter_snapshot, read_snapsho
 from include.embedding_etl.stage_figures import stage
 from include.embedding_etl.turn import give_turn_back
 from include.embedding_etl.types import JsonValue, ListedObject
+from include.embedding_etl.wording import counted
 
 PENDING = (Action.EMBED, Action.RELABEL, Action.DELETE)
 SUMMED = ("embedded", "reused", "chunks", "model_calls", "rows", "stale_deleted", "rows_deleted", "deferred")
@@ -111,7 +112,7 @@ def _compare_storage(runtime: Runtime, run_id: str, result: Report) -> Snapshot 
         result.problems.append(f"this run has no complete listing of {pipeline.source.uri}: {error}")
         return None
     if unseen:
-        result.problems.append(f"{unseen} objects of the listing were not identified by this run")
+        result.problems.append(f"{counted(unseen, 'object')} of the listing not identified by this run")
     return None
 
 
@@ -175,16 +176,20 @@ def _compare_milvus(runtime: Runtime, live: LaneCollection, whole: Report) -> No
     mend = f"trigger the DAG audit with `repair`, or: `etl audit {runtime.pipeline.name} --repair`"
     if not runtime.store.has_collection(live.name):
         problems.append(
-            f"lane {live.lane}: Milvus has no collection {live.name}: {totals.rows} rows of {totals.objects} objects "
-            f"are missing; {mend}"
+            f"lane {live.lane}: Milvus has no collection {live.name}, where "
+            f"{counted(totals.rows, 'row')} of {counted(totals.objects, 'object')} should be; {mend}"
         )
         return
     result.rows_milvus = runtime.store.count(live.name, whole.prefix)
     if result.rows_milvus != totals.rows:
         missing = totals.rows - result.rows_milvus
-        kind = f"{missing} are missing" if missing > 0 else f"{-missing} are too many"
+        kind = (
+            counted(missing, "is missing", "are missing")
+            if missing > 0
+            else counted(-missing, "is too many", "are too many")
+        )
         problems.append(
-            f"lane {live.lane}: Milvus holds {result.rows_milvus} rows in {live.name}, the ledger verified "
+            f"lane {live.lane}: Milvus holds {counted(result.rows_milvus, 'row')} in {live.name}, the ledger verified "
             f"{totals.rows}: {kind}; {mend}"
         )
     target = runtime.store.alias_target(live.alias)

@@ -17,6 +17,7 @@ from include.embedding_etl.shard_files import EmbeddedObject, read_embedded, rea
 from include.embedding_etl.stage_figures import Figures, stage
 from include.embedding_etl.types import Row
 from include.embedding_etl.vectorstore.schema import row_id
+from include.embedding_etl.wording import counted
 
 BATCH_ROWS = 1_000
 LOOKAHEAD_OBJECTS = 1_000
@@ -102,7 +103,7 @@ def _read_store(runtime: Runtime, store_path: str, dimension: int, wanted: set[s
         contents = runtime.ledger.vectors.forget(store_path)
         raise IntegrityError(
             f"the embedding store lost a file ({error}). "
-            f"Its {contents} contents are forgotten; run again to embed them anew"
+            f"It held {counted(contents, 'content')}, now forgotten; run again to embed them anew"
         ) from error
 
 

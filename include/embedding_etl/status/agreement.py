@@ -7,6 +7,7 @@ from include.embedding_etl.lane_collection import find_live, live_fingerprints
 from include.embedding_etl.ledger.records import EntryTotals, RunRecord
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.types import JsonValue
+from include.embedding_etl.wording import counted
 
 
 @dataclass(slots=True)
@@ -101,5 +102,7 @@ def compare_milvus(runtime: Runtime, name: str, alias: str, totals: EntryTotals)
         return HeldRows(None, f"Milvus has no collection {name}")
     rows, target = runtime.store.count(name), runtime.store.alias_target(alias)
     if rows != totals.rows or totals.unfinished:
-        return HeldRows(rows, f"{totals.rows} rows verified, {rows} in Milvus, {totals.unfinished} unfinished")
+        return HeldRows(
+            rows, f"{counted(totals.rows, 'row')} verified, {rows} in Milvus, {totals.unfinished} unfinished"
+        )
     return HeldRows(rows, "" if target == name else f"alias {alias} points at {target or 'nothing'}")

@@ -12,6 +12,7 @@ from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.status.measurements import states
 from include.embedding_etl.status.overview_queries import LaneView, read_agreement, read_lanes, read_pipeline
 from include.embedding_etl.status.site import duration, moment
+from include.embedding_etl.wording import counted
 
 DAY_MS = 86_400_000
 COUNTED = ("embedded", "reused", "dead_letters", "deferred")
@@ -91,11 +92,11 @@ def digest_notice(runtime: Runtime, links: Sequence[str]) -> Notice:
     did, ended = _added(runs, (*CHANGES, *COUNTED)), Counter(run.state for run in runs)
     partial = sum(run.kind == "backfill" for run in runs)
     lines = [
-        f"Pipeline {name}: {overview.objects:,} objects in {runtime.pipeline.source.uri}, "
+        f"Pipeline {name}: {counted(overview.objects, 'object')} in {runtime.pipeline.source.uri}, "
         f"{overview.unrouted_objects:,} of them accepted by no lane.",
-        f"Last 24 hours: {ended['succeeded']} runs green, {ended['failed']} red"
+        f"Last 24 hours: runs: {ended['succeeded']} green, {ended['failed']} red"
         + (f", {partial} of them of a part of the source" if partial else "")
-        + f"; {did['new']:,} objects new, "
+        + f"; objects: {did['new']:,} new, "
         f"{did['changed']:,} changed, {did['vanished']:,} gone, {did['dead_letters']:,} failed; "
         f"{did['embedded']:,} embedded, {did['reused']:,} reused.",
     ]
@@ -106,7 +107,8 @@ def digest_notice(runtime: Runtime, links: Sequence[str]) -> Notice:
         for one in agreements
     ]
     audits = runtime.ledger.audits.last(name, 1)
-    lines += [f"Last audit: {moment(one.at_ms)}, {one.faults:,} faults." for one in audits] or ["No audit yet."]
+    lines += [f"Last audit: {moment(one.at_ms)}, {counted(one.faults, 'fault')}." for one in audits]
+    lines += [] if audits else ["No audit yet."]
     problem = freshness_problem(runtime)
     if runtime.pipeline.freshness_target_h is not None:
         target = f"Freshness target {runtime.pipeline.freshness_target_h:g} h: "
@@ -114,7 +116,7 @@ def digest_notice(runtime: Runtime, links: Sequence[str]) -> Notice:
     wrong = [
         *(["freshness target missed"] if problem else []),
         *(["does not agree"] if any(one.sign == "does not agree" for one in agreements) else []),
-        *([f"{ended['failed']} red runs"] if ended["failed"] else []),
+        *([counted(ended["failed"], "red run")] if ended["failed"] else []),
     ]
     subject = f"{name}: daily digest: {', '.join(wrong) or 'all is well'}"
     return Notice(subject, (*lines, *_letters(runtime), *links))
@@ -122,10 +124,10 @@ def digest_notice(runtime: Runtime, links: Sequence[str]) -> Notice:
 
 def _lane(view: LaneView) -> str:
     if view.figures is None:
-        return f"Lane {view.lane}: {view.routed:,} objects, nothing indexed yet."
-    counted = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in states(view.figures).items())
+        return f"Lane {view.lane}: {counted(view.routed, 'object')}, nothing indexed yet."
+    by_state = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in states(view.figures).items())
     waiting = f"; the oldest has been waiting for {duration(view.waiting_s)}" if view.waiting_s else ""
-    return f"Lane {view.lane}: {counted}; {view.figures.rows:,} rows{waiting}."
+    return f"Lane {view.lane}: {by_state}; {counted(view.figures.rows, 'row')}{waiting}."
 
 
 def _letters(runtime: Runtime) -> list[str]:

@@ -14,6 +14,7 @@ from include.embedding_etl.ledger.records import CollectionRecord, EntryTotals, 
 from include.embedding_etl.routing import lanes_for
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.status.agreement import HeldRows, compare_milvus
+from include.embedding_etl.wording import counted
 
 LAST_RUNS = 30
 WORK = ("embed", "sync")  # the stages that make rows
@@ -187,11 +188,11 @@ def _judge(runtime: Runtime, live: CollectionRecord, figures: LaneFigures, held:
     """Sign, reason, and what to do. Storage counts too, as it was listed last."""
     name = runtime.pipeline.name
     waiting = [
-        (figures.pending, "objects of storage are not indexed yet"),
-        (figures.to_delete, "objects are still indexed that storage does not have any more"),
-        (figures.deferred, "objects changed or could not be read while a run looked at them"),
+        (figures.pending, "of storage not indexed yet"),
+        (figures.to_delete, "still indexed, but gone from storage"),
+        (figures.deferred, "changed, or not readable, while a run looked"),
     ]
-    behind = "; ".join(f"{count:,} {what}" for count, what in waiting if count)
+    behind = "; ".join(f"{counted(count, 'object')} {what}" for count, what in waiting if count)
     if not held.problem and not behind:
         return "agrees", "", ""
     lease = runtime.ledger.leases.find(live.name)

@@ -17,6 +17,7 @@ from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.settings import PipelineSettings
 from include.embedding_etl.status.access import Denied, Host, Viewer
 from include.embedding_etl.status.shown import shown, shown_text, size, span
+from include.embedding_etl.wording import counted
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 STATIC_DIR = Path(__file__).parent / "static"
@@ -138,7 +139,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"moment": moment, "duration": duration}
+    environment.filters |= {"moment": moment, "duration": duration, "counted": counted}
     environment.filters |= {"shown": shown, "shown_text": shown_text, "size": size, "span": span}
     return environment
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.steps.task_context import Summary, open_runtime, param, run_id, task_context
+from include.embedding_etl.wording import counted
 
 if TYPE_CHECKING:
     from include.embedding_etl.dead_letters import ReplayOutcome
@@ -35,7 +36,8 @@ def choose(pipeline: str) -> Summary:
         if not chosen.due:
             _tell(f"Nothing to replay: no open dead letter is like that. There are: {_open_letters(runtime)}")
             return {}
-    _tell(f"{chosen.due} dead letters are due. The next task starts ingest__{pipeline}, which tries them.")
+    due = counted(chosen.due, "dead letter is due", "dead letters are due")
+    _tell(f"{due}. The next task starts ingest__{pipeline}, which tries what is due.")
     return {"letters": chosen.due, "file": chosen.path}
 
 

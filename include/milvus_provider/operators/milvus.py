@@ -232,7 +232,9 @@ class MilvusDeleteOperator(MilvusBaseOperator):
 
     def _require_gone(self, left: int) -> None:
         if left:
-            raise MilvusVerificationError(f"{left} rows are still in {self.collection_name} after their deletion")
+            raise MilvusVerificationError(
+                f"{self.collection_name}: rows still there after their deletion: {left}"
+            )
 
 
 class MilvusSwitchAliasOperator(MilvusBaseOperator):

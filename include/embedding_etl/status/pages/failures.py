@@ -17,6 +17,7 @@ from include.embedding_etl.status.advice import advice_for
 from include.embedding_etl.status.failures_queries import DAYS, LetterPage, read_classes, read_page
 from include.embedding_etl.status.site import Site, render, site_of, viewer_of
 from include.embedding_etl.status.task_links import letter_log
+from include.embedding_etl.wording import counted
 
 REPLAY_DAG = "replay_dead_letters"
 ALL_LANES = "all lanes"  # the word of that DAG's form
@@ -120,7 +121,8 @@ def dismiss_letters(request: Request, asked: Annotated[Asked, Form()]) -> HTMLRe
         raise Denied(400, f"Say why nobody needs them, in at most {MAX_REASON} characters.")
     with site.opened(pipeline) as runtime:
         count = dismiss(runtime, choice, reason, viewer_of(request).name)
-    message = f"{count} dead letters are dismissed: not tried and not counted, until their objects change."
+    dismissed = counted(count, "dead letter is dismissed", "dead letters are dismissed")
+    message = f"{dismissed}: not tried and not counted, until the object changes."
     return _done(request, "Dismiss", message, asked)
 
 
@@ -157,7 +159,8 @@ def _make_due(request: Request, site: Site, pipeline: PipelineSettings, choice: 
     """Without Airflow: the next run tries them."""
     with site.opened(pipeline) as runtime:
         due = replay(runtime, f"ui__{uuid.uuid4().hex[:12]}", choice).due
-    message = f"{due} dead letters are due. There is no Airflow here: run `etl run {pipeline.name}` to try them."
+    told = counted(due, "dead letter is due", "dead letters are due")
+    message = f"{told}. There is no Airflow here: run `etl run {pipeline.name}`, which tries what is due."
     return _done(request, "Replay", message, Filter(pipeline=pipeline.name))
 
 
