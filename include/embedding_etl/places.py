@@ -31,6 +31,7 @@ class Places(BaseSettings):
     task_threads: Annotated[int, Field(ge=1)] | None = None  # None = this machine's cores / tasks_per_machine
     tasks_per_machine: Annotated[int, Field(ge=1)] = 1  # how many embed tasks run on one machine at once
     s3_endpoint: str | None = None
+    s3_public_endpoint: str | None = None  # where browsers find the store; None = at s3_endpoint
     s3_region: str | None = None
     aws_access_key_id: SecretStr | None = Field(
         None, validation_alias=AliasChoices("AWS_ACCESS_KEY_ID", "aws_access_key_id")

@@ -22,6 +22,7 @@ class S3Credentials:
     endpoint: str | None = None
     region: str | None = None
     ca_file: str | None = None  # certificates of the authorities that are trusted, as PEM; None = AWS_CA_BUNDLE
+    public_endpoint: str | None = None  # of links for browsers; None = they can reach the endpoint
 
     @property
     def trusted(self) -> str | None:
@@ -30,7 +31,7 @@ class S3Credentials:
 
 
 def credentials_from(places: Places) -> S3Credentials:
-    """What ETL_S3_ENDPOINT, ETL_S3_REGION and AWS_* say, in the environment or in .local/demo.env."""
+    """What ETL_S3_* and AWS_* say, in the environment or in .local/demo.env."""
 
     return S3Credentials(
         access_key=places.aws_access_key_id.get_secret_value() if places.aws_access_key_id else None,
@@ -38,6 +39,7 @@ def credentials_from(places: Places) -> S3Credentials:
         token=places.aws_session_token.get_secret_value() if places.aws_session_token else None,
         endpoint=places.s3_endpoint,
         region=places.s3_region,
+        public_endpoint=places.s3_public_endpoint or None,
     )
 
 

@@ -60,6 +60,7 @@ def _credentials(connection: Any, endpoint: str | None) -> S3Credentials:
         endpoint=endpoint,
         region=extra.get("region_name"),
         ca_file=verify if isinstance(verify, str) and verify else None,
+        public_endpoint=extra.get("public_endpoint_url") or None,
     )
 
 

@@ -41,6 +41,7 @@ class S3Source:
         backoff_s: float = 0.25,
         listing_streams: int = 1,
         ca_file: str | None = None,
+        public_endpoint: str | None = None,
     ) -> None:
         """Nothing is asked of the store yet.
 
@@ -52,6 +53,7 @@ class S3Source:
             backoff_s: The first wait before a retry is random below this.
             listing_streams: By how many streams a big bucket is listed at once.
             ca_file: Of the authorities that are trusted; None = those that the machine trusts.
+            public_endpoint: Where those who get a link find the store; None = at endpoint_url.
         Raises:
             ConfigError: the URI is not one of S3.
         """
@@ -60,7 +62,7 @@ class S3Source:
             raise ConfigError(f"source.uri: {uri!r} is not s3://bucket/prefix")
         self.uri = uri
         self._prefix = match.group(2)
-        self._bucket = Bucket(match.group(1), session, endpoint_url, region, ca_file)
+        self._bucket = Bucket(match.group(1), session, endpoint_url, region, ca_file, public_endpoint)
         self._backoff_s = backoff_s
         self._listing_streams = listing_streams
 

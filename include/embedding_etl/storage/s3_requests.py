@@ -68,6 +68,7 @@ class Bucket:
         endpoint_url: str | None,
         region: str | None,
         ca_file: str | None = None,
+        public_endpoint: str | None = None,
     ) -> None:
         """Nothing is sent, and no credentials are asked for, before the first request.
 
@@ -77,12 +78,15 @@ class Bucket:
             endpoint_url: For stores other than AWS.
             region: None = what the session says, else us-east-1; a redirect to another region is followed.
             ca_file: Of the authorities that are trusted; None = those that the machine trusts.
+            public_endpoint: The store's address for those who get a signed URL; None = endpoint_url.
         """
         self.name = name
         self._ca_file = ca_file
         self._session = session
         self._endpoint_url = endpoint_url
         self._address: tuple[str, str] | None = None  # (URL of the bucket, region), replaced as one
+        self._public_endpoint = public_endpoint
+        self._public_base: str | None = None
         self._region = region or session.region_name or _DEFAULT_REGION
         self._http: Any = None
         self._credentials: Any = None
@@ -122,8 +126,8 @@ class Bucket:
             ConfigError: no credentials, or an impossible address.
         """
         try:
-            url, region = self._locate(key, query)
-            request = AWSRequest(method="GET", url=url)
+            base, region = self._locate_publicly()
+            request = AWSRequest(method="GET", url=_url_of(base, key, query))
             frozen = self._credentials.get_frozen_credentials()
             S3SigV4QueryAuth(frozen, "s3", region, expires=lifetime_s).add_auth(request)
         except (BotoCoreError, ClientError, ValueError) as error:
@@ -147,8 +151,18 @@ class Bucket:
         """The URL of a key, and the region that a signature has to name."""
         with self._lock:
             base, region = self._address or self._find_address()
-        url = f"{base}/{quote(key, safe='/-_.~')}"
-        return (f"{url}?{urlencode(query, quote_via=quote, safe='-_.~')}" if query else url), region
+        return _url_of(base, key, query), region
+
+    def _locate_publicly(self) -> tuple[str, str]:
+        """The URL of the bucket for those outside, which a signature covers, and the region that it has to name."""
+        with self._lock:
+            base, region = self._address or self._find_address()
+            if self._public_endpoint is None:
+                return base, region
+            if self._public_base is None:
+                client = self._session.client("s3", endpoint_url=self._public_endpoint, region_name=region)
+                self._public_base = _address_of(client, self.name)
+            return self._public_base, region
 
     def _find_address(self) -> tuple[str, str]:
         """Let botocore apply its rules: partitions, virtual hosts, dots in names, AWS_ENDPOINT_URL, access points."""
@@ -160,6 +174,11 @@ class Bucket:
         self._http = self._http or _new_connections(base, self._ca_file)
         self._address = (base, client.meta.region_name)
         return self._address
+
+
+def _url_of(base: str, key: str, query: Mapping[str, str]) -> str:
+    url = f"{base}/{quote(key, safe='/-_.~')}"
+    return f"{url}?{urlencode(query, quote_via=quote, safe='-_.~')}" if query else url
 
 
 def _address_of(client: Any, bucket: str) -> str:

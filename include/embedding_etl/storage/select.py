@@ -53,4 +53,5 @@ def open_source(settings: SourceSettings, places: Places, credentials: S3Credent
         chosen.region,
         listing_streams=settings.listing.parallel,
         ca_file=chosen.trusted,
+        public_endpoint=chosen.public_endpoint,
     )
