@@ -8,7 +8,8 @@ from bench.texts import make_texts
 
 SHARDS = 12
 WAITING_SHARDS = 16
-WAITING_OBJECTS = 40  # of a shard, each of which waits for a second
+WAITING_OBJECTS = 20  # of a shard
+WAITING_MS = 1_500.0  # for each of them
 
 
 def measure_workers(objects: int) -> None:
@@ -29,10 +30,10 @@ def measure_workers(objects: int) -> None:
 
 
 def measure_latency(most: int) -> None:
-    """1, 2, 4, … workers of one task each, whose model takes a second for each object and no processor."""
+    """1, 2, 4, … workers of one task each, whose model takes a while for each object and no processor."""
     counts = [count for count in (1, 2, 4, 8) if count <= most]
     objects = WAITING_SHARDS * WAITING_OBJECTS
-    with bench_cluster(f"cpu=1 gpu={most}") as cluster, endpoint(1000.0) as (remote, _):
+    with bench_cluster(f"cpu=1 gpu={most}") as cluster, endpoint(WAITING_MS) as (remote, _):
         spans: dict[int, RunSpan] = {}
         shards = {"max_shards": WAITING_SHARDS, "max_shard_objects": WAITING_OBJECTS}
         for count in counts:
