@@ -316,3 +316,11 @@ def test_prometheus_finds_what_it_scrapes() -> None:
         "providers"
     ]
     assert any(f":{provider['options']['path']}/" in mount for mount in SERVICES["grafana"]["volumes"])
+
+
+def test_the_drivers_of_its_databases_are_installed() -> None:
+    locked = {line.split("==")[0] for line in (ROOT / "requirements-cluster.in").read_text().splitlines()}
+    values = (ROOT / "deploy" / "helm" / "values.yaml").read_text() + (ROOT / "docs" / "kubernetes.md").read_text()
+    drivers = set(re.findall(r"postgresql\+(\w+)://", TEXT + values))
+    assert {"psycopg": "psycopg[binary]"}[drivers.pop()] in locked
+    assert not drivers
