@@ -1,4 +1,4 @@
-"""The whole cluster, measured: `python -m bench.cluster objects | workers | latency`.
+"""The whole cluster, measured: `python -m bench.cluster objects | workers | latency | ledger`.
 
 It starts a cluster of its own (PostgreSQL, Redis, SeaweedFS, Milvus 2.3.5, Airflow with Celery workers), as `make
 cluster` does, and ends it. So it needs Debian's postgresql and redis-server and the Milvus server's environment, which
@@ -8,12 +8,14 @@ cluster` does, and ends it. So it needs Debian's postgresql and redis-server and
   the overhead of an object, memory and processor time of each component, S3 requests, bytes in ledger and state.
 - workers: the same number of texts with one and with two workers, and with two threads.
 - latency: 1 to 8 workers whose model only makes them wait: what scheduling costs.
+- ledger: a run in which nothing has changed, with the ledger on PostgreSQL; no Airflow, no Milvus.
 """
 
 import argparse
 import platform
 from pathlib import Path
 
+from bench.cluster_ledger import measure_ledger
 from bench.cluster_objects import measure_objects
 from bench.cluster_scaling import measure_latency, measure_workers
 from bench.measure import print_figure
@@ -25,6 +27,7 @@ def main() -> None:
     commands.add_parser("objects").add_argument("--objects", type=int, default=10_000)
     commands.add_parser("workers").add_argument("--objects", type=int, default=3_000)
     commands.add_parser("latency").add_argument("--workers", type=int, default=8, help="the most")
+    commands.add_parser("ledger").add_argument("--objects", type=int, default=200_000)
     arguments = parser.parse_args()
     print_figure("machine", f"{_processor()}, {platform.machine()}")
     match arguments.command:
@@ -34,6 +37,8 @@ def main() -> None:
             measure_workers(arguments.objects)
         case "latency":
             measure_latency(arguments.workers)
+        case "ledger":
+            measure_ledger(arguments.objects)
 
 
 def _processor() -> str:

@@ -6,13 +6,12 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
+from bench.cluster_figures import print_ledger, print_run
 from bench.cluster_runs import RunSpan
 from bench.cluster_setup import MINILM, BenchCluster, bench_cluster, endpoint, load, model_seconds
 from bench.cluster_watch import Watch, cpu_s
 from bench.measure import print_figure, require
 from bench.texts import make_texts
-
-LEDGER_TABLES = ("objects", "entries", "vectors")
 
 
 def measure_objects(objects: int) -> None:
@@ -62,17 +61,6 @@ def _measure(cluster: BenchCluster, name: str, texts: Sequence[str], beside: Map
     return run
 
 
-def print_run(what: str, run: RunSpan, objects: int) -> None:
-    """One line for the run, one for each stage."""
-    print_figure(what, f"{run.wall_s:.1f} s, {objects / run.wall_s:.1f} objects/s")
-    for stage, span in run.stages.items():
-        print_figure(
-            f"  {stage}, {span.tasks} tasks",
-            f"from {span.begin_s:.1f} s on, {span.wall_s:.1f} s, {span.work_s:.1f} s of tasks, "
-            f"each waited {span.wait_s:.1f} s",
-        )
-
-
 def _print_stored(cluster: BenchCluster, name: str, objects: int) -> None:
     """Rows in Milvus; the ledger's own seconds; bytes in ledger and embedding store."""
     with cluster.open(name) as runtime:
@@ -89,21 +77,11 @@ def _print_stored(cluster: BenchCluster, name: str, objects: int) -> None:
         stored = {file.uri for _, file in runtime.ledger.vectors.stream(live.fingerprint)}
         size_bytes = sum(_state_bytes(cluster, path) for path in stored)
         print_figure("embedding store", f"{len(stored)} files, {size_bytes / rows:.0f} bytes a vector, text included")
-    _print_ledger(cluster)
+    engine = sa.create_engine(cluster.configuration.database_url("postgresql+psycopg", "ledger"))
+    print_ledger(engine)
+    engine.dispose()
 
 
 def _state_bytes(cluster: BenchCluster, path: str) -> int:
     client: Any = cluster.s3()
     return int(client.head_object(Bucket="etl-state", Key=f"state/{path}")["ContentLength"])
-
-
-def _print_ledger(cluster: BenchCluster) -> None:
-    engine = sa.create_engine(cluster.configuration.database_url("postgresql+psycopg", "ledger"))
-    with engine.connect() as connection:
-        for table in LEDGER_TABLES:
-            rows = connection.execute(sa.select(sa.func.count()).select_from(sa.table(table))).scalar_one()
-            sizes = sa.select(sa.func.pg_total_relation_size(table), sa.func.pg_indexes_size(table))
-            total, indexes = connection.execute(sizes).one()
-            each = f"{total / max(1, rows):.0f} bytes each, {indexes / max(1, rows):.0f} of them in indexes"
-            print_figure(f"ledger, table {table}", f"{rows:,} rows, {each}")
-    engine.dispose()

@@ -1,6 +1,6 @@
 """More workers on the same input: with MiniLM, which needs processors, and with a model that only lets one wait."""
 
-from bench.cluster_objects import print_run
+from bench.cluster_figures import print_run
 from bench.cluster_runs import RunSpan
 from bench.cluster_setup import MINILM, BenchCluster, bench_cluster, endpoint, load, model_seconds
 from bench.measure import print_figure
