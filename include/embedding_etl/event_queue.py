@@ -1,7 +1,7 @@
 """The edge to SQS: receive, hide and delete messages. One client, one thread."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -97,12 +97,7 @@ class EventQueue:
         Raises:
             TransientError, ConfigError: the queue did not answer, or refused.
         """
-        failed = 0
-        for entries in _entries(handles):
-            with self._translated():
-                answer = self._client.delete_message_batch(QueueUrl=self.queue_url, Entries=entries)
-            failed += len(answer.get("Failed", ()))
-        return failed
+        return self._ask(self._client.delete_message_batch, handles)
 
     def hide(self, handles: Iterable[str], seconds: int) -> int:
         """Hide received messages for so long from now; 0 shows them at once. One that is gone is passed over.
@@ -112,17 +107,21 @@ class EventQueue:
         Raises:
             TransientError, ConfigError: the queue did not answer, or refused.
         """
-        failed = 0
-        for entries in _entries(handles):
-            hidden = [{**entry, "VisibilityTimeout": seconds} for entry in entries]
-            with self._translated():
-                answer = self._client.change_message_visibility_batch(QueueUrl=self.queue_url, Entries=hidden)
-            failed += len(answer.get("Failed", ()))
-        return failed
+        return self._ask(self._client.change_message_visibility_batch, handles, VisibilityTimeout=seconds)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _ask(self, of_a_batch: Callable[..., Any], handles: Iterable[str], **each: int) -> int:
+        """The same of every message; how many it could not be done to."""
+        failed = 0
+        for some in batched(iter(handles), BATCH):
+            entries = [{"Id": str(place), "ReceiptHandle": handle, **each} for place, handle in enumerate(some)]
+            with self._translated():
+                answer = of_a_batch(QueueUrl=self.queue_url, Entries=entries)
+            failed += len(answer.get("Failed", ()))
+        return failed
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -139,11 +138,6 @@ class EventQueue:
             if is_distrust(str(error)):
                 raise ConfigError(f"the queue {self.queue_url}: its certificate is not trusted: {error}") from error
             raise TransientError(f"the queue {self.queue_url} did not answer: {type(error).__name__}") from error
-
-
-def _entries(handles: Iterable[str]) -> Iterator[Sequence[dict[str, Any]]]:
-    for some in batched(iter(handles), BATCH):
-        yield [{"Id": str(place), "ReceiptHandle": handle} for place, handle in enumerate(some)]
 
 
 def _whole_number(value: Any) -> int | None:

@@ -13,7 +13,7 @@ from include.local_stack.env_file import write_private
 from include.local_stack.ports import HOST
 from include.local_stack.process import Component
 
-_PORTS = (
+SEAWEED_PORTS = (
     "s3",
     "s3-grpc",
     "seaweed-master",
@@ -64,7 +64,7 @@ def seaweed_component(configuration: StackConfiguration) -> Component:
         environment={"HOME": str(paths.seaweed), "TMPDIR": str(logs)},
         inherited={},
         directory=paths.seaweed,
-        ports=tuple(ports[name] for name in _PORTS),
+        ports=tuple(ports[name] for name in SEAWEED_PORTS),
         healthy=lambda _: _answers(f"{configuration.demo['ETL_S3_ENDPOINT']}/healthz"),
         # At SIGTERM its filer waits 15 s for connections that it holds to itself. What it acknowledged is on disk.
         stop_timeout_s=2.0,
@@ -73,7 +73,7 @@ def seaweed_component(configuration: StackConfiguration) -> Component:
 
 def remove_sockets(configuration: StackConfiguration) -> None:
     """Remove the sockets that SeaweedFS puts into /tmp, named by its ports, and leaves there when it is killed."""
-    numbers = {str(configuration.ports[name].number) for name in _PORTS}
+    numbers = {str(configuration.ports[name].number) for name in SEAWEED_PORTS}
     for socket in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 - its choice, and not configurable
         if socket.stem.rpartition("-")[2] in numbers:
             socket.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from include.local_stack.configuration import (
 from include.local_stack.env_file import keep_secrets
 from include.local_stack.paths import DAGS_DIR_VARIABLE, StackPaths
 from include.local_stack.ports import HOST, Port, read_ports
+from include.local_stack.seaweed import SEAWEED_PORTS
 
 CLUSTER_DIR_VARIABLE = "ETL_CLUSTER_DIR"
 WORKERS_VARIABLE = "ETL_CLUSTER_WORKERS"
@@ -47,14 +48,7 @@ MILVUS_PORTS = (
 # The block behind the embedded stack's.
 _NAMES = (
     "airflow",
-    "s3",
-    "s3-grpc",
-    "seaweed-master",
-    "seaweed-master-grpc",
-    "seaweed-volume",
-    "seaweed-volume-grpc",
-    "seaweed-filer",
-    "seaweed-filer-grpc",
+    *SEAWEED_PORTS,
     "postgresql",
     "redis",
     *(name for name in MILVUS_PORTS if name != "milvus-etcd-peers"),
