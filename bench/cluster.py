@@ -16,7 +16,7 @@ import platform
 from pathlib import Path
 
 from bench.cluster_ledger import measure_ledger
-from bench.cluster_objects import measure_objects
+from bench.cluster_objects import MEASURES, measure_objects
 from bench.cluster_scaling import measure_latency, measure_workers
 from bench.measure import print_figure
 
@@ -24,7 +24,9 @@ from bench.measure import print_figure
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("objects").add_argument("--objects", type=int, default=10_000)
+    of_objects = commands.add_parser("objects")
+    of_objects.add_argument("--objects", type=int, default=10_000)
+    of_objects.add_argument("--models", nargs="+", choices=sorted(MEASURES), default=sorted(MEASURES))
     commands.add_parser("workers").add_argument("--objects", type=int, default=3_000)
     commands.add_parser("latency").add_argument("--workers", type=int, default=8, help="the most")
     commands.add_parser("ledger").add_argument("--objects", type=int, default=200_000)
@@ -32,7 +34,7 @@ def main() -> None:
     print_figure("machine", f"{_processor()}, {platform.machine()}")
     match arguments.command:
         case "objects":
-            measure_objects(arguments.objects)
+            measure_objects(arguments.objects, arguments.models)
         case "workers":
             measure_workers(arguments.objects)
         case "latency":

@@ -13,25 +13,34 @@ from bench.cluster_watch import Watch, cpu_s
 from bench.measure import print_figure, require
 from bench.texts import make_texts
 
+SHARDS = {"max_shards": 8, "max_shard_objects": 2_000}
 
-def measure_objects(objects: int) -> None:
-    """Once with a model that costs nothing, once with MiniLM in a worker of the queue `gpu`."""
-    with bench_cluster("cpu=1 gpu=1") as cluster, endpoint() as (remote, process):
-        free, paid = "bench_endpoint", "bench_minilm"
-        shards = {"max_shards": 8, "max_shard_objects": 2_000}
-        cluster.write_pipeline(free, {"model": {**remote, "batch_size": 32, "concurrency": 4}}, shards)
-        cluster.write_pipeline(paid, {"model": MINILM, "queue": "gpu"}, shards)
-        texts = make_texts(objects, label="Endpoint note", longest=2)
-        run = _measure(cluster, free, texts, {"endpoint": process})
-        print_figure("overhead per object: wall / objects", f"{1000 * run.wall_s / objects:.2f} ms")
-        texts = make_texts(objects, label="MiniLM note", longest=2)
-        run = _measure(cluster, paid, texts, {})
-        model_s = model_seconds(texts, threads=1)
-        print_figure("the model alone, one process, one thread", f"{model_s:.1f} s, {objects / model_s:.0f}/s")
-        print_figure("wall time / the model's", f"{run.wall_s / model_s:.2f}")
-        print_figure(
-            "overhead per object: (wall - model) / objects", f"{1000 * (run.wall_s - model_s) / objects:.2f} ms"
-        )
+
+def measure_objects(objects: int, models: Sequence[str]) -> None:
+    """One run for each of the models, in one cluster."""
+    with bench_cluster("cpu=1 gpu=1") as cluster:
+        for model in models:
+            MEASURES[model](cluster, objects)
+
+
+def _measure_endpoint(cluster: BenchCluster, objects: int) -> None:
+    """A model that costs nothing: all that is left is overhead."""
+    with endpoint() as (remote, process):
+        name, texts = "bench_endpoint", make_texts(objects, label="Endpoint note", longest=2)
+        cluster.write_pipeline(name, {"model": {**remote, "batch_size": 32, "concurrency": 4}}, SHARDS)
+        run = _measure(cluster, name, texts, {"endpoint": process})
+    print_figure("overhead per object: wall / objects", f"{1000 * run.wall_s / objects:.2f} ms")
+
+
+def _measure_minilm(cluster: BenchCluster, objects: int) -> None:
+    """MiniLM in a worker of the queue `gpu`."""
+    name, texts = "bench_minilm", make_texts(objects, label="MiniLM note", longest=2)
+    cluster.write_pipeline(name, {"model": MINILM, "queue": "gpu"}, SHARDS)
+    run = _measure(cluster, name, texts, {})
+    model_s = model_seconds(texts, threads=1)
+    print_figure("the model alone, one process, one thread", f"{model_s:.1f} s, {objects / model_s:.0f}/s")
+    print_figure("wall time / the model's", f"{run.wall_s / model_s:.2f}")
+    print_figure("overhead per object: (wall - model) / objects", f"{1000 * (run.wall_s - model_s) / objects:.2f} ms")
 
 
 def _measure(cluster: BenchCluster, name: str, texts: Sequence[str], beside: Mapping[str, psutil.Process]) -> RunSpan:
@@ -85,3 +94,6 @@ def _print_stored(cluster: BenchCluster, name: str, objects: int) -> None:
 def _state_bytes(cluster: BenchCluster, path: str) -> int:
     client: Any = cluster.s3()
     return int(client.head_object(Bucket="etl-state", Key=f"state/{path}")["ContentLength"])
+
+
+MEASURES = {"endpoint": _measure_endpoint, "minilm": _measure_minilm}
