@@ -7,9 +7,9 @@ from bench.measure import print_figure
 from bench.texts import make_texts
 
 SHARDS = 12
-WAITING_SHARDS = 16
-WAITING_OBJECTS = 20  # of a shard
-WAITING_MS = 1_500.0  # for each of them
+TASKS_EACH = 2  # embed tasks of a worker
+WAITING_OBJECTS = 20  # of a task
+WAITING_MS = 3_000.0  # for each of them
 
 
 def measure_workers(objects: int) -> None:
@@ -30,19 +30,28 @@ def measure_workers(objects: int) -> None:
 
 
 def measure_latency(most: int) -> None:
-    """1, 2, 4, … workers of one task each, whose model takes a while for each object and no processor."""
+    """1, 2, 4, … workers of one task each, whose model takes a while for each object and no processor.
+
+    Each worker has TASKS_EACH shards to work off, so that every trial would take as long, were scheduling free.
+    """
     counts = [count for count in (1, 2, 4, 8) if count <= most]
-    objects = WAITING_SHARDS * WAITING_OBJECTS
     with bench_cluster(f"cpu=1 gpu={most}") as cluster, endpoint(WAITING_MS) as (remote, _):
-        spans: dict[int, RunSpan] = {}
-        shards = {"max_shards": WAITING_SHARDS, "max_shard_objects": WAITING_OBJECTS}
+        rates: dict[int, float] = {}
         for count in counts:
+            shards = {"max_shards": TASKS_EACH * count, "max_shard_objects": WAITING_OBJECTS}
             lane = {"model": {**remote, "batch_size": 1, "concurrency": 1}, "queue": "gpu"}
             cluster.write_pipeline(f"bench_wait{count}", lane, shards)
         for count in reversed(counts):
+            objects = TASKS_EACH * WAITING_OBJECTS * count
             cluster.put(f"bench_wait{count}", make_texts(objects, label=f"With {count}, note", longest=1))
-            spans[count] = _trial(cluster, f"bench_wait{count}", count, 1, objects)
-        _print_ratios(spans[counts[0]], {f"{count} workers": spans[count] for count in counts[1:]})
+            run = _trial(cluster, f"bench_wait{count}", count, 1, objects)
+            rates[count] = objects / run.stages["embed"].wall_s
+            waiting_s = TASKS_EACH * WAITING_OBJECTS * WAITING_MS / 1000
+            print_figure("embed stage, of that the model makes wait",
+                         f"{run.stages['embed'].wall_s:.1f} s, {waiting_s:.1f} s")  # fmt: skip
+        for count in counts[1:]:
+            speedup = rates[count] / rates[1]
+            print_figure(f"{count} workers against one", f"{speedup:.2f}×, efficiency {speedup / count:.0%}")
 
 
 def _trial(cluster: BenchCluster, name: str, workers: int, threads: int, objects: int) -> RunSpan:
