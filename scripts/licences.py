@@ -51,7 +51,6 @@ ATTENTION = {
     "as for av",
     "psycopg": "LGPL-3.0: used as a library, not changed",
     "psycopg-binary": "LGPL-3.0",
-    "psycopg2-binary": "LGPL with exceptions",
     "pyphen": "tri-licensed; taken under the LGPL",
     "text-unidecode": "Artistic License or GPL: taken under the Artistic License",
     "torch": "BSD-3-Clause; with a GPU it installs NVIDIA's CUDA libraries, whose licence is proprietary and allows "
