@@ -5,7 +5,7 @@ runs. The queue between them is bounded: decoded pictures and films do not pile 
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -105,7 +105,9 @@ class ContentStream(AbstractContextManager["ContentStream"]):
         self._records = records
         self._window: deque[tuple[ObjectRecord, VectorFile | None]] = deque()
         self._events: Queue[Event | BaseException | None] = Queue(QUEUE_EVENTS)
-        self._claimed: set[str] = set()
+        self._claimed: set[str] = set()  # contents that one object brings; others with the same bytes wait for it
+        self._stored: set[str] = set()  # of these, what is in the store, while somebody who asked before is at work
+        self._in_hand: Counter[str] = Counter()  # contents of objects that were looked up and are not done yet
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
@@ -136,6 +138,12 @@ class ContentStream(AbstractContextManager["ContentStream"]):
             else:
                 yield event
 
+    def stored(self, content_hash: str) -> None:
+        """The content is in the embedding store now: objects that are looked up from now on will find it there."""
+        with self._lock:
+            self._stored.add(content_hash)
+            self._release(content_hash)
+
     def _work(self) -> None:
         try:
             while not self._stopped.is_set():
@@ -143,6 +151,9 @@ class ContentStream(AbstractContextManager["ContentStream"]):
                 if found is None:
                     break
                 self._read(*found)
+                with self._lock:
+                    self._in_hand[found[0].content_hash] -= 1
+                    self._release(found[0].content_hash)
         except BaseException as error:  # noqa: BLE001 - handed to the reader of the events, who raises it
             self._events.put(error)
         finally:
@@ -155,6 +166,7 @@ class ContentStream(AbstractContextManager["ContentStream"]):
                 records = list(islice(self._records, LOOKUP_OBJECTS))
                 known = self._known([record.content_hash for record in records if record.content_hash])
                 self._window.extend((record, known.get(record.content_hash)) for record in records)
+                self._in_hand.update(record.content_hash for record in records)
             return self._window.popleft() if self._window else None
 
     def _read(self, record: ObjectRecord, file: VectorFile | None) -> None:
@@ -183,6 +195,14 @@ class ContentStream(AbstractContextManager["ContentStream"]):
             self._events.put(ObjectFailed(record, error))
         except (ChangedMeanwhile, TransientError) as error:
             self._events.put(ObjectUnavailable(record, error))
+
+    def _release(self, content_hash: str) -> None:
+        """Forget a content that is stored, once nobody is at work who did not know it: memory stays flat."""
+        if not self._in_hand[content_hash]:
+            del self._in_hand[content_hash]
+            if content_hash in self._stored:
+                self._stored.discard(content_hash)
+                self._claimed.discard(content_hash)
 
     def _claim(self, record: ObjectRecord) -> bool:
         """One object a content does the work; the others wait for its result."""

@@ -4,7 +4,7 @@ Store first, ledger second, so that ledger.vectors never names a file that is no
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,7 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
     def __init__(
         self, runtime: Runtime, collection: LaneCollection, lease: Lease, run_id: str, reference: str, figures: Figures
     ) -> None:
+        self.on_stored: Callable[[str], None] = lambda _: None
         self._runtime = runtime
         self._collection = collection
         self._run_id = run_id
@@ -131,6 +132,7 @@ class EmbedOutput(AbstractContextManager["EmbedOutput"]):
             )
         for record, embedding in self._buffer:
             self._add_ready(EmbeddedObject(record, path, len(embedding.chunks)))
+            self.on_stored(embedding.content_hash)
         self._buffer, self._buffered_bytes = [], 0
 
     def _add_ready(self, item: EmbeddedObject) -> None:

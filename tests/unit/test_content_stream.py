@@ -83,6 +83,26 @@ def test_a_content_that_nobody_had_hashed_is_looked_up_when_it_was_read(read):
     assert [second.record.content_hash] in store.asked
 
 
+def test_a_content_is_forgotten_when_it_is_stored_and_nobody_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(content_stream, "LOOKUP_OBJECTS", 2)
+    texts = ["one", "the same", "the same", "two"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text)
+    source = LocalSource(tmp_path)
+    records = [
+        ObjectRecord(each.key, each.etag, each.size_bytes, each.last_modified_ms, "text/plain", hashed(text))
+        for each, text in zip(source.list(), texts, strict=True)
+    ]
+    with DecoderPool(1) as decoders:
+        stream = ContentStream(source, decoders, SETTINGS, Store().known, iter(records))
+        with stream:
+            for event in stream:
+                if isinstance(event, ContentEnded):
+                    stream.stored(event.record.content_hash)
+        assert not stream._claimed
+        assert not stream._stored
+
+
 def test_of_many_objects_with_the_same_bytes_one_is_embedded_and_the_others_wait(read):
     events = read(["the same"] * 6, Store())
     assert sorted(type(event).__name__ for event in events) == ["ContentEnded"] + ["SameContent"] * 5

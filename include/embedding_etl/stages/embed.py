@@ -86,6 +86,7 @@ def _embed_objects(
         stream = opened.enter_context(
             ContentStream(runtime.source, decoders, settings, known, read_work(runtime.state, path))
         )
+        output.on_stored = stream.stored
         for outcome in assembly.outcomes(stream):
             figures.model_s = assembly.model_s
             figures["model_calls"], figures["chunks"] = assembly.model_calls, assembly.embedded_chunks
