@@ -4,7 +4,6 @@ import shlex
 
 from include.embedding_etl.batching import batched
 from include.embedding_etl.deletions import doomed_entries, live_collections, pending_approval
-from include.embedding_etl.diff import merge
 from include.embedding_etl.errors import IntegrityError
 from include.embedding_etl.failpoints import durable_write
 from include.embedding_etl.lane_changes import accepts
@@ -13,6 +12,7 @@ from include.embedding_etl.replace_rows import RowRange, Target, delete_rows
 from include.embedding_etl.run_files import listed_prefix
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.stage_figures import Figures, stage
+from include.embedding_etl.types import ObjectRecord
 
 BATCH_ROWS = 1_000
 
@@ -79,12 +79,11 @@ def _resolve_moot_letters(runtime: Runtime, collection: LaneCollection, prefix: 
     """A dead letter of an object that is gone, or that the lane no longer takes, asks nothing of anybody."""
     name, lane = runtime.pipeline.name, collection.lane
     letters = runtime.ledger.dead_letters.open_for(name, lane, collection.fingerprint, prefix)
-    records = runtime.ledger.objects.stream(name, prefix)
-    moot = (
-        letter.key
-        for letter, record in merge(letters, records, lambda a: a.key, lambda b: b.key)
-        if letter is not None
-        and (record is None or record.vanished or record.skip_reason or not accepts(runtime, lane, record))
-    )
-    for keys in batched(moot, BATCH_ROWS):
-        runtime.ledger.dead_letters.resolve(name, lane, keys)
+    for some in batched(letters, BATCH_ROWS):  # letters are few, objects are many: only theirs are looked up
+        records = runtime.ledger.objects.get_many(name, [letter.key for letter in some])
+        moot = [letter.key for letter in some if not _wanted(runtime, lane, records.get(letter.key))]
+        runtime.ledger.dead_letters.resolve(name, lane, moot)
+
+
+def _wanted(runtime: Runtime, lane: str, record: ObjectRecord | None) -> bool:
+    return record is not None and not record.vanished and not record.skip_reason and accepts(runtime, lane, record)
