@@ -232,9 +232,7 @@ class MilvusDeleteOperator(MilvusBaseOperator):
 
     def _require_gone(self, left: int) -> None:
         if left:
-            raise MilvusVerificationError(
-                f"{self.collection_name}: rows still there after their deletion: {left}"
-            )
+            raise MilvusVerificationError(f"{self.collection_name}: rows still there after their deletion: {left}")
 
 
 class MilvusSwitchAliasOperator(MilvusBaseOperator):
