@@ -23,7 +23,7 @@ from include.embedding_etl.storage.s3 import S3Source
 from include.embedding_etl.storage.s3_listing import Page
 from include.embedding_etl.storage.s3_parallel import list_in_parallel
 from include.embedding_etl.storage.s3_requests import ATTEMPTS
-from include.embedding_etl.storage.s3_stretches import Progress, Stretch, cut, find_boundaries
+from include.embedding_etl.storage.s3_stretches import CUTS_PER_PAGE, Progress, Stretch, cut, find_boundaries
 from include.embedding_etl.storage.select import open_source
 from include.embedding_etl.types import ListedObject
 from tests.fixtures_ledger import HOSTILE_KEYS
@@ -142,8 +142,9 @@ def test_an_object_that_is_deleted_at_a_seam_does_not_end_the_streams() -> None:
     assert set(store.keys) - store.gone <= set(listed)
 
 
-def test_as_many_requests_are_on_their_way_as_there_are_streams() -> None:
-    store = Keys([f"{n:03d}/{m:02d}" for n in range(60) for m in range(10)], 10)
+@pytest.mark.parametrize("folder", ["{:03d}/{:02d}", "{:03d}-{:02d}"])
+def test_as_many_requests_are_on_their_way_as_there_are_streams(folder: str) -> None:
+    store = Keys([folder.format(n, m) for n in range(60) for m in range(10)], 10)
     lock, flying, most = threading.Lock(), [0], [0]
 
     def ask(prefix: str, more: Mapping[str, str]) -> Page:
@@ -157,6 +158,27 @@ def test_as_many_requests_are_on_their_way_as_there_are_streams() -> None:
 
     assert len(list(list_in_parallel(ask, store.go_on, "", 4, "s3://b/"))) == 600
     assert most[0] == 4
+
+
+def test_cuts_in_vain_cost_no_more_than_three_requests_a_page() -> None:
+    """Streams without work look for it among keys that are the same for their first thousand characters."""
+    keys = [f"{'k' * 1_000}{n:024d}" for n in range(1_000)]
+    store = Keys(keys, 50)
+
+    def ask(prefix: str, more: Mapping[str, str]) -> Page:
+        time.sleep(0.005)  # without it they find none
+        return store.ask(prefix, more)
+
+    assert [one.key for one in list_in_parallel(ask, store.go_on, "", 16, "s3://b/")] == keys
+    assert len(store.asked) <= 20 * (1 + CUTS_PER_PAGE) + 5
+
+
+def test_nothing_is_cut_where_no_key_is_that_long() -> None:
+    at_most, stretch = "k" * 1_024, Stretch(None, None, cuts_left=1)
+    stretch.position = at_most
+    assert cut(stretch, at_most[1:]) is None
+    stretch.position = at_most[:1_000]
+    assert cut(stretch, at_most[:999]) is not None
 
 
 def by_folder(key: str) -> list[str]:

@@ -72,7 +72,7 @@ def find_boundaries(ask: AskPage, prefix: str, wanted: int) -> list[str]:
             break
         folder = folders[0]
         boundaries.add(first_behind(folder))
-    usable = sorted(text for text in boundaries if prefix < text and len(text.encode()) <= MAX_KEY_BYTES)
+    usable = sorted(text for text in boundaries if prefix < text)
     step = max(1, -(-len(usable) // wanted))
     return usable[::step]
 
@@ -86,7 +86,7 @@ def cut(stretch: Stretch, prefix: str) -> Stretch | None:
     boundary, varies = _middle(stretch, prefix)
     if not stretch.position < boundary or (stretch.until is not None and boundary >= stretch.until):
         return None
-    if len(boundary.encode("utf-8", "replace")) > MAX_KEY_BYTES or not _is_text(boundary):
+    if len(boundary.encode()) > MAX_KEY_BYTES:
         return None
     taken = Stretch(boundary, stretch.until, varies)
     stretch.until, stretch.cuts_left = boundary, stretch.cuts_left - 1
@@ -115,7 +115,3 @@ def _middle(stretch: Stretch, prefix: str) -> tuple[str, bool]:
 def _shared(one: str, other: str) -> int:
     """With how many of the same characters both begin."""
     return next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
-
-
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
