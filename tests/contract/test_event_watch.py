@@ -94,6 +94,7 @@ def test_pain_17_a_burst_of_ten_thousand_objects_wakes_one_run_at_a_time(watchin
         ]
         events.sqs.send_message_batch(QueueUrl=events.queue_url, Entries=entries)
     seen = looks(watch, lambda _: watch.in_hand == count, at_most=60)
+    assert len(seen) < count / 10  # more than one reception of ten a look
     assert sum(bool(look.waking) for look in seen) == 1
     watching.record_run()
     after = looks(watch, lambda _: events.counts() == (0, 0), at_most=60)
@@ -222,12 +223,15 @@ def test_a_backlog_that_the_newest_run_has_seen_wakes_nobody(watching: Watching,
     assert watching.events.counts() == (0, 0)
 
 
-@pytest.mark.parametrize("minutes", [-1, 60])
+@pytest.mark.parametrize("minutes", [-1, 0, 60])
 def test_clocks_that_differ_lose_no_message(watching: Watching, minutes: int) -> None:
     run = watching.record_run()
+    watching.events.put("docs/a.txt")
+    while watching.events.counts() == (0, 0):
+        time.sleep(0.02)
+    # 0: by its worker's clock the run has begun after the message came, and nobody sees that it has not.
     set_start(watching, run, time.time_ns() // 1_000_000 + minutes * 60_000)
     assert CLOCKS_DIFFER_MS == 300_000
-    watching.events.put("docs/a.txt")
     watch = watching.watch()
     assert wakes(watch) == 1
     late = watching.record_run()
