@@ -101,6 +101,29 @@ def test_pain_17_a_burst_of_ten_thousand_objects_wakes_one_run_at_a_time(watchin
     assert not any(look.waking for look in after)
 
 
+def test_many_messages_wait_in_the_queue_until_others_have_served(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_watch, "HOLD_AT_MOST", 10)
+    events, watch = watching.events, watching.watch()
+    events.send(*[record(events)] * 25)
+    looks(watch, lambda _: events.counts() == (15, 10))
+    watch.look()
+    assert watch.in_hand == 10
+    watching.record_run()
+    looks(watch, lambda _: events.counts() == (5, 10))
+    watching.record_run()
+    looks(watch, lambda _: events.counts() == (0, 5))
+
+
+def test_a_stream_of_messages_does_not_keep_the_first_from_waking(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_watch, "RECEIVE_FOR_S", 0.0)
+    watching.events.send(*[record(watching.events)] * 25)
+    assert 0 < watching.watch().look().waking <= 10
+
+
 def burst(events: BucketWithQueue, numbers: range) -> dict[str, Any]:
     return {"Records": [record(events, key=f"docs/{number}.txt")["Records"][0] for number in numbers]}
 
@@ -175,6 +198,14 @@ def test_a_watch_that_ends_shows_its_messages_at_once(watching: Watching) -> Non
     ending.close()
     assert watching.events.counts() == (1, 0)
     assert wakes(watching.watch()) == 1
+
+
+def test_a_watch_that_ends_deletes_what_wakes_nobody(watching: Watching) -> None:
+    watching.events.send(record(watching.events, "another-bucket"))
+    watch = watching.watch()
+    looks(watch, lambda look: bool(look.ignored))
+    watch.close()
+    assert watching.events.counts() == (0, 0)
 
 
 def test_a_message_in_hand_stays_hidden_however_long_its_run_takes(watching: Watching) -> None:

@@ -97,6 +97,20 @@ def test_the_guard_counts_what_is_below_the_prefix(project: Project) -> None:
     assert indexed(project) == {"a-b.txt", "b/1.txt", "b/2.txt"}
 
 
+def test_rows_outside_that_wait_for_a_persons_word_go_on_waiting(project: Project) -> None:
+    """A run of everything has seen that they vanished, and was not allowed to delete them."""
+    project.configure(thresholds={"min_delete_objects": 0, "max_delete_fraction": 0.5})
+    fill(project)
+    assert project.run().green
+    for key in ("a/1.txt", "b/1.txt", "b/2.txt"):
+        project.remove(key)
+    assert not project.run().green
+    assert [key for key, vanished in known(project).items() if vanished] == ["a/1.txt", "b/1.txt", "b/2.txt"]
+    assert project.run(A).green
+    assert indexed(project) == {"a/2.txt", "a-b.txt", "b/1.txt", "b/2.txt"}
+    assert [key for key, vanished in known(project).items() if vanished] == ["b/1.txt", "b/2.txt"]
+
+
 def test_an_unfinished_listing_of_a_prefix_makes_no_tombstone(project: Project) -> None:
     fill(project)
     assert project.run().green

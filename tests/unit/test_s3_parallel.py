@@ -185,6 +185,13 @@ def by_folder(key: str) -> list[str]:
     return key.split("/")
 
 
+def test_a_store_whose_first_page_does_not_ascend_gets_the_requests_of_one_stream() -> None:
+    keys = sorted((f"{n:03d}{sign}" for n in range(100) for sign in ("", "-", "/x")), key=by_folder)
+    store = Keys(keys, 20, behind=lambda key, after: by_folder(key) > by_folder(after))
+    assert run(store, 4) == keys
+    assert len(store.asked) == 300 / 20
+
+
 class Filtering(Keys):
     """Lists folder by folder, and leaves out what is not behind StartAfter by its bytes, wherever it would come."""
 
@@ -244,9 +251,19 @@ def test_a_page_on_disk_comes_back_as_it_was(tiny_disk: None) -> None:
     with PageSpool(0) as spool:
         held = [spool.hold(page), spool.hold(page[:1]), spool.hold([])]
         assert [spool.take(each) for each in held] == [page, page[:1], []]
+        assert held[0].objects is None
         large = [ListedObject(f"{random.Random(n).getrandbits(4_000):x}", "e", 1, 1) for n in range(500)]
         with pytest.raises(TransientError, match="TMPDIR"):
             spool.hold(large)
+
+
+def test_room_in_memory_is_used_again(tiny_disk: None) -> None:
+    page = [ListedObject("k", "e", 1, 1)]
+    with PageSpool(1) as spool:
+        first = spool.hold(page)
+        assert spool.hold(page).objects is None
+        spool.take(first)
+        assert spool.hold(page).objects == page
 
 
 def test_boundaries_come_from_the_first_level_that_has_several_folders() -> None:
