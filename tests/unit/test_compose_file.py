@@ -101,6 +101,59 @@ def test_what_a_service_waits_for_can_happen(name: str) -> None:
         assert not profiles or set(SERVICES[name].get("profiles", ())) & profiles or wait["required"] is False
 
 
+def waited_for(name: str) -> set[str]:
+    """Whom a service waits for, and whom those wait for."""
+    direct = set(SERVICES[name].get("depends_on", {}))
+    return direct | {further for other in direct for further in waited_for(other)}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_waits_for_those_that_it_speaks_to(name: str) -> None:
+    text = " ".join(environment_of(name).values())
+    spoken_to = {other for other in SERVICES if re.search(rf"(?<![\w-]){other}:\d", text)} - {name}
+    # What prepares knows addresses that it does not need; Airflow's own components come up side by side.
+    needed = {"airflow-init": {"postgres"}, "api-server": {"postgres", "s3", "milvus"}}.get(name, spoken_to)
+    assert needed <= waited_for(name)
+
+
+def test_buckets_users_databases_and_pools_are_there_before_somebody_needs_them() -> None:
+    assert "s3-init" in SERVICES["milvus"]["depends_on"]
+    assert environment_of("milvus")["MINIO_BUCKET_NAME"] in words("s3-init")
+    for name in ("api-server", "scheduler", "dag-processor", "triggerer", "worker-cpu", "worker-gpu"):
+        assert {"airflow-init", "milvus-init", "s3-init"} <= set(SERVICES[name]["depends_on"])
+    prepared = (ROOT / "deploy" / "airflow" / "init.sh").read_text().splitlines()
+    steps = ["airflow db migrate", "python -m include.deployment.airflow_users", "etl ledger upgrade"]
+    assert [line for line in prepared if line in steps] == steps
+
+
+def test_nobody_is_let_in_without_a_password() -> None:
+    redis = SERVICES["redis"]
+    assert redis["entrypoint"][1] in [
+        mount.split(":")[1] for mount in redis["volumes"] if "deploy/redis/start.sh" in mount
+    ]
+    assert "\nrequirepass ${REDIS_PASSWORD:?" in (ROOT / "deploy" / "redis" / "start.sh").read_text()
+    postgres = SERVICES["postgres"]["environment"]
+    assert "--auth-host=scram-sha-256" in postgres["POSTGRES_INITDB_ARGS"].split()
+    assert "POSTGRES_HOST_AUTH_METHOD" not in postgres
+    grafana = SERVICES["grafana"]["environment"]
+    assert grafana["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    assert not {key for key in grafana if key.startswith("GF_AUTH_ANONYMOUS")}
+    airflow = environment_of("api-server")
+    assert airflow["AIRFLOW__CORE__AUTH_MANAGER"].endswith(".FabAuthManager")
+    assert airflow["AIRFLOW__API__EXPOSE_CONFIG"] == "False"
+
+
+@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
+def test_tasks_of_one_worker_share_its_processors(name: str) -> None:
+    concurrency = words(name)[words(name).index("--concurrency") + 1]
+    assert environment_of(name)["ETL_TASKS_PER_MACHINE"] == concurrency
+
+
+def test_a_long_task_is_not_handed_to_a_second_worker() -> None:
+    timeout = environment_of("worker-cpu")["AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"]
+    assert int(timeout) >= 24 * 3600
+
+
 def test_every_secret_is_made_by_make_env_and_has_no_default() -> None:
     found = {name: (operator, rest) for name, operator, rest in uses(TEXT)}
     secret = {name for name in found if re.search(r"PASSWORD|SECRET|KEY|TOKEN", name)}

@@ -103,6 +103,31 @@ def test_no_address_of_a_registry_and_no_secret_is_in_it() -> None:
     assert not re.search(r"(PASSWORD|SECRET|TOKEN|_KEY)\s*=", DOCKERFILE)
 
 
+def test_what_airflow_and_etl_read_is_in_the_image() -> None:
+    places = dict(re.findall(r"\b(AIRFLOW__\w+|ETL_MODELS_DIR)=(\S+)", STAGES[-1]))
+    assert len(places) == 5
+    for name in ("CORE__DAGS_FOLDER", "CORE__PLUGINS_FOLDER", "FAB__CONFIG_FILE"):
+        path = places[f"AIRFLOW__{name}"].removeprefix("/opt/etl/")
+        assert (ROOT / path).exists()
+        assert path.split("/")[0] in copied()
+    assert places["ETL_MODELS_DIR"] == "/models"
+
+
+def test_models_are_baked_in_if_told_so(tmp_path: Path) -> None:
+    (run,) = re.findall(r"^RUN mkdir -p /models +&& (.*)$", STAGES[0], re.MULTILINE)
+    (tmp_path / "etl").write_text(f'#!/bin/sh\necho "$ETL_MODELS_DIR $@" >> {tmp_path}/calls\n')
+    (tmp_path / "etl").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "BAKE_PIPELINES": "media demo"}
+    subprocess.run(["bash", "-eo", "pipefail", "-c", run], env=environment, check=True)
+    assert (tmp_path / "calls").read_text() == "/models models pull media\n/models models pull demo\n"
+    assert "COPY --from=build --chown=50000:0 /models /models" in STAGES[-1]
+
+
+def test_the_first_process_reaps_what_others_leave_behind() -> None:
+    assert re.search(r"^ENTRYPOINT \[\"/usr/bin/tini\", ", STAGES[-1], re.MULTILINE)
+    assert re.search(r"apt-get install .* tini\b", STAGES[-1])
+
+
 def test_the_places_in_the_image_are_those_that_compose_mounts() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
     for directory in ("/opt/airflow/logs", "/models", "/metrics-token"):
