@@ -26,6 +26,7 @@ from include.embedding_etl.vectorstore.failures import (
         (Failure("too many", status="RESOURCE_EXHAUSTED"), Retriable),
         (Failure("x", status="CANCELLED"), Retriable),
         (Failure("Unexpected error, message=<Cannot invoke RPC on closed channel!>", code=1), Retriable),
+        (Failure("failed to query: segment lacks[segment=47]: channel not available[channel=dml_14v0]"), Retriable),
         (Failure("[upsert] Retry timeout: 30s, ...", code=1), Retriable),
         (Failure("wait for loading collection timeout, collection: c", code=1), Retriable),
         (Failure("memory quota exceeded", code=9), QuotaExceeded),

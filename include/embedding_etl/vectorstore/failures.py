@@ -22,7 +22,11 @@ _RETRY_CODES = frozenset({2, 8})
 _RETRY_STATUS = frozenset(
     {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "INTERNAL"}
 )
-_RETRY_REASONS = re.compile(r"closed channel|Retry timeout:|Retry run out of|wait for .* timeout", re.IGNORECASE)
+# The last two: for a moment after an import or a rebalancing, a segment is on no query node.
+_RETRY_REASONS = re.compile(
+    r"closed channel|Retry timeout:|Retry run out of|wait for .* timeout|segment lacks\[|channel not available\[",
+    re.IGNORECASE,
+)
 _QUOTA_CODE = 9
 _NOT_LOADED_CODE = 101
 _TOO_LARGE = re.compile(r"larger than max|maxOutputSize", re.IGNORECASE)
