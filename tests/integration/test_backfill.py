@@ -1,6 +1,7 @@
 """A run of the keys below a prefix: what is outside stays as it is, and nobody takes the run for one of everything."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_what_vanished_outside_and_waits_for_a_persons_word_goes_on_waiting(
     assert indexed(project) == {"a/2.txt", "a-b.txt", "b/1.txt", "b/2.txt"}
     assert [key for key, vanished in known(project).items() if vanished] == ["b/1.txt", "b/2.txt", "b/bad.txt"]
     assert open_letters(project) == ["b/bad.txt"]
+
+
+def test_what_another_run_has_left_undone_outside_stays_undone(project: Project) -> None:
+    fill(project)
+    assert project.run_process("objects:after").returncode == -signal.SIGKILL
+    assert set(known(project)) == {"a-b.txt", "a/1.txt", "a/2.txt", "b/1.txt", "b/2.txt"}
+    report = project.run(A)
+    assert report.green, report.problems
+    assert indexed(project) == {"a/1.txt", "a/2.txt"}
 
 
 def open_letters(project: Project) -> list[str]:
