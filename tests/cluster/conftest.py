@@ -188,8 +188,15 @@ def _memory(running: Cluster) -> Iterator[str]:
     for component in running.stack.components:
         main = running.main_process(component.name)
         processes = [main, *main.children(recursive=True)]
-        private = sum(process.memory_full_info().pss for process in processes)
+        private = sum(_private_bytes(process) for process in processes)
         yield f"memory of {component.name}: {private >> 20} MiB in {len(processes)} processes"
+
+
+def _private_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.NoSuchProcess:  # a task that ended meanwhile
+        return 0
 
 
 def _pipeline(endpoint_url: str) -> str:
