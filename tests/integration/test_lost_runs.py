@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from include.embedding_etl.retention import clear_up
 from include.embedding_etl.runtime import Runtime
 from include.embedding_etl.turn import may_ask_about_deletes, take_turn
 from tests.faults.test_frozen_process import start_frozen
+from tests.fixtures_ledger import make_collection
 from tests.fixtures_pipeline import Project
 
 pytestmark = pytest.mark.both_ledgers
@@ -76,6 +78,22 @@ def test_a_quiet_run_is_given_up_after_a_day_and_comes_back_by_its_next_sign_of_
         runtime.lease(runtime.turn, "run-1")
         assert state_of(runtime, "run-1") == "running"
         assert not give_up(runtime, life, why)  # judged by what was seen before
+
+
+@pytest.mark.parametrize(("ended", "expected"), [(None, "failed"), ("rejected", "rejected")])
+def test_a_reindex_ends_with_the_run_that_is_given_up(project: Project, ended: Any, expected: str) -> None:
+    with open_elsewhere(project) as runtime:
+        runtime.ledger.collections.add(make_collection("live", project.name))
+        runtime.ledger.collections.add(make_collection("candidate", project.name, state="candidate"))
+        runtime.ledger.runs.start("reindex-1", project.name, "reindex")
+        runtime.ledger.reindexes.start("reindex-1", project.name, "text", {}, "candidate", "live")
+        if ended:
+            runtime.ledger.reindexes.set_state("reindex-1", ended)
+        ((life, why),) = lost_runs(runtime, now_ms() + 2 * DAY_MS).items()
+        assert give_up(runtime, life, why)
+        reindex = runtime.ledger.reindexes.get("reindex-1")
+        assert reindex is not None
+        assert (reindex.state, reindex.ended_at_ms is None) == (expected, False)
 
 
 def test_a_run_that_finished_is_not_opened_again_by_its_last_heartbeat(project: Project) -> None:
