@@ -1,4 +1,7 @@
-"""How the commands of `etl` look to people. Keys and texts come from strangers: no markup, no terminal codes."""
+"""How the commands of `etl` look to people. Keys and texts come from strangers: no markup, no terminal codes.
+
+One function a table, each short: a module for each would only scatter what has to look alike.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
