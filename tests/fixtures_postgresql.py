@@ -16,13 +16,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import psycopg
 import pytest
 import sqlalchemy as sa
 
 from tests.ports import free_port
+
+if TYPE_CHECKING:
+    import psycopg  # of requirements-cluster.txt: without it, all but the tests of a cluster are to run
 
 HOST = "127.0.0.1"
 ROLE = "etl"  # owns the ledger's database, and may nothing else
@@ -90,6 +93,8 @@ class PostgresqlServer:
 
     def wait(self) -> None:
         """Wait until it answers."""
+        import psycopg
+
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             assert self.process is not None
@@ -111,6 +116,8 @@ class PostgresqlServer:
 
     def admin(self) -> "psycopg.Connection[tuple[object, ...]]":
         """A connection of the superuser, each statement a transaction of its own."""
+        import psycopg
+
         return psycopg.connect(
             host=HOST,
             port=self.port,

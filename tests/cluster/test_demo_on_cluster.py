@@ -6,7 +6,6 @@ import time
 
 import psutil
 import pytest
-import redis
 import sqlalchemy as sa
 from pydantic import SecretStr
 from rich.console import Console
@@ -135,6 +134,8 @@ def test_a_role_gets_into_its_own_database_only(cluster):
 
 
 def test_redis_refuses_whoever_has_no_password(cluster):
+    import redis
+
     port = cluster.configuration.stack.ports["redis"].number
     with redis.Redis(HOST, port) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
