@@ -19,6 +19,7 @@ print("RESULT" + json.dumps({
             "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
             "rules": {task.task_id: task.trigger_rule.value for task in dag.tasks},
             "retries": {task.task_id: task.retries for task in dag.tasks},
+            "at_once": {task.task_id: task.max_active_tis_per_dagrun for task in dag.tasks},
             "form": {name: dag.params.get_param(name).serialize() for name in dag.params},
             "schedule": str(dag.schedule),
         }
@@ -50,6 +51,7 @@ def test_the_graph_reads_like_the_steps(airflow_environment: dict[str, str], pro
     assert dag["rules"]["verify"] == "all_success"
     assert dag["retries"]["approve"] == 0  # no means no
     assert dag["retries"]["verify"] > 0
+    assert dag["at_once"]["build.sync"] == 1  # the pools of several pipelines need not agree on one slot
 
 
 def test_the_form_offers_what_there_is(airflow_environment: dict[str, str], project: Project) -> None:

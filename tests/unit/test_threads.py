@@ -64,6 +64,33 @@ def test_every_library_keeps_to_the_tasks_threads(before: str) -> None:
     assert ask(before, ETL_TASK_THREADS="1") == everywhere(1)
 
 
+ENTRANCES = {
+    "a task of Airflow": "from include.embedding_etl.steps.task_context import open_runtime; open_runtime('missing')",
+    "a command": "from include.embedding_etl.cli.session import opened; opened('missing').__enter__()",
+}
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_tasks_and_commands_keep_to_their_share_from_the_start(entrance: str, tmp_path: Path) -> None:
+    """Also where there is nothing to do: before the pipeline is read, and so before anything imports torch."""
+    code = f"""
+import atexit, os, sys
+atexit.register(lambda: print(os.environ.get("OMP_NUM_THREADS"), "torch" in sys.modules))
+{ENTRANCES[entrance]}
+"""
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, "ETL_TASK_THREADS": "3", "ETL_PIPELINES_DIR": str(tmp_path)},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "missing" in done.stderr
+    assert done.stdout == "3 False\n"
+
+
 def test_what_the_operator_has_set_wins() -> None:
     assert ask(ETL_TASK_THREADS="1", OMP_NUM_THREADS="3") == everywhere(3)
 

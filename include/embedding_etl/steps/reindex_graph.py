@@ -81,7 +81,7 @@ def _build(pipelines: list[PipelineSettings], place: str) -> _Build:
         sync = task(
             pool=_agreed(pipeline.pools.sync for pipeline in pipelines),
             map_index_template="{{ shard }}",
-            max_active_tis_per_dagrun=1,
+            max_active_tis_per_dagrun=1,  # whatever its pool: Milvus Lite wants one writer
         )(ingest.sync)
         link_objects(sync(PIPELINE, embed(PIPELINE, shard)))  # type: ignore[arg-type] # a reference, not yet a value
 
