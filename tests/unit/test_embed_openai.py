@@ -120,7 +120,28 @@ def test_the_key_of_openai_is_never_sent_to_another_server(endpoint: Endpoint, m
     assert SECRET not in str(endpoint.headers)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OPENAI_ORG_ID", SECRET),
+        ("OPENAI_PROJECT_ID", SECRET),
+        ("OPENAI_ADMIN_KEY", SECRET),
+        ("OPENAI_CUSTOM_HEADERS", f"X-Gateway: {SECRET}"),
+        ("OPENAI_CUSTOM_HEADERS", f"no header\nauthorization: Bearer {SECRET}\nAuthorization: Bearer {SECRET}"),
+    ],
+)
+def test_what_the_machine_has_set_for_other_programs_goes_nowhere(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", "mine")
+    monkeypatch.setenv(variable, value)
+    load(endpoint, api_key_env="MY_KEY").embed(text_chunks("a"))
+    assert endpoint.headers[0]["authorization"] == "Bearer mine"
+    assert SECRET not in str(endpoint.headers)
+    assert not {"openai-organization", "openai-project"} & set(endpoint.headers[0])
+
+
+@pytest.mark.parametrize("status", [408, 424, 429, 500, 503])
 def test_a_bad_moment_is_asked_again(endpoint: Endpoint, status: int) -> None:
     endpoint.answers = [error(status, "busy")] * 2
     assert load(endpoint).embed(text_chunks("a")).shape == (1, 4)
@@ -199,6 +220,14 @@ def test_what_the_endpoint_says_is_told_and_never_what_it_was_sent(
     with pytest.raises(PoisonObject, match=said) as caught:
         load(endpoint).embed(text_chunks("private words"))
     assert "private" not in str(caught.value)
+
+
+def test_of_a_long_answer_the_beginning_is_told(endpoint: Endpoint) -> None:
+    endpoint.answers = [error(400, "x" * 100_000)]
+    with pytest.raises(PoisonObject) as caught:
+        load(endpoint).embed(text_chunks("a"))
+    assert "x" * 300 in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_batch_too_large_for_a_server_that_says_it_in_a_list_is_cut(endpoint: Endpoint) -> None:

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from tenacity import RetryCallState, Retrying
 
 from include.embedding_etl.content_stream import ChunkReady, ContentEnded, Event, ObjectFailed
 from include.embedding_etl.embed import openai as module
@@ -132,8 +133,39 @@ def test_an_overloaded_endpoint_is_left_alone_for_as_long_as_it_asks() -> None:
     started = time.monotonic()
     with in_flight.slot() as ticket:
         in_flight.overloaded(ticket, 0.3)
+        in_flight.overloaded(ticket, 0)  # another one, which was not told for how long
     with in_flight.slot():  # whoever asks next waits too
         assert time.monotonic() - started >= 0.3
+
+
+def test_the_others_requests_wait_too_when_one_is_told_to(quick: EmbeddingEndpoint) -> None:
+    quick.fail_next, quick.retry_after = 1, "0.5"
+    embedder = load(quick)
+    first = threading.Thread(target=embedder.embed, args=(text_chunks("first"),))
+    first.start()
+    while quick.fail_next:
+        time.sleep(0.005)
+    time.sleep(0.05)  # until its answer has been read
+    asked = time.monotonic()
+    embedder.embed(text_chunks("second"))
+    assert time.monotonic() - asked >= 0.4
+    first.join()
+
+
+def test_an_endpoint_that_recovers_gets_as_many_requests_as_before(quick: EmbeddingEndpoint) -> None:
+    quick.fail_next = 1
+    embedder = load(quick, concurrency=2)
+    assert isinstance(embedder, module.OpenAiEmbedder)
+    embedder.embed(text_chunks("a"))
+    assert embedder.in_flight.limit == 1
+    for _ in range(20):
+        embedder.embed(text_chunks("a"))
+    assert embedder.in_flight.limit == 2
+
+
+def test_those_that_failed_together_do_not_come_back_at_the_same_moment() -> None:
+    state = RetryCallState(Retrying(), None, (), {})
+    assert len({module._wait_s(state) for _ in range(10)}) > 1
 
 
 def test_one_that_stays_overloaded_is_transient(quick: EmbeddingEndpoint) -> None:

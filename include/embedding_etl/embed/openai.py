@@ -4,6 +4,7 @@ An endpoint that is overloaded gets fewer requests at once; a batch that it find
 refuses is that text's fault.
 """
 
+import os
 import random
 import re
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ TIMEOUT_S = 60.0
 ATTEMPTS = 4  # then the task's own retry, which waits for minutes
 PATIENCE_S = 180.0  # nothing is asked again after that
 
+_OF_THE_ACCOUNT = ("OpenAI-Organization", "OpenAI-Project")
 _FIRST_WAIT_S = 0.5
 _LONGEST_STEP = 3  # of doubling
 _INPUT_REFUSED = {400, 413, 422}
@@ -53,15 +55,25 @@ def load(settings: ModelSettings, info: ModelInfo, device: str | None) -> "OpenA
     """
     from openai import OpenAI
 
-    # All three are given, so that OPENAI_* variables of the machine never decide where texts and keys go.
+    # Nothing is left to the machine's OPENAI_* variables: they would decide where texts and keys go.
+    key = read_api_key(settings)
     client = OpenAI(
         base_url=settings.base_url or DEFAULT_BASE_URL,
-        api_key=read_api_key(settings),
-        organization="",
+        api_key=key,
+        default_headers=_headers(key),
         timeout=TIMEOUT_S,
         max_retries=0,
     )
     return OpenAiEmbedder(client, settings, info)
+
+
+def _headers(key: str) -> dict[str, Any]:
+    """Ours, and of those that the client would take from the machine's variables none."""
+    from openai import Omit
+
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = [*_OF_THE_ACCOUNT, *(line.partition(":")[0].strip() for line in lines)]
+    return {**dict.fromkeys(names, Omit()), "Authorization": f"Bearer {key}"}
 
 
 class OpenAiEmbedder:
