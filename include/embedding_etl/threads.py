@@ -33,7 +33,7 @@ def task_threads(places: Places, environment: Mapping[str, str] = os.environ) ->
 
 
 def limit_threads(places: Places) -> int:
-    """Make every library of this process keep to its share. Call it before torch is imported; again changes nothing.
+    """Make every library of this process keep to its share; torch does when a model is loaded (`limit_torch`).
 
     Returns:
         The number of threads.
@@ -51,13 +51,11 @@ def limit_threads(places: Places) -> int:
     import pyarrow as pa
 
     pa.set_cpu_count(threads)
-    if "torch" in sys.modules:
-        limit_torch(threads)
     return threads
 
 
 def limit_torch(threads: int) -> None:
-    """The same for torch, which counts cores once more for work between operators."""
+    """The same for torch, imported or not, which counts cores once more for work between operators."""
     import torch
 
     if torch.get_num_threads() != threads:

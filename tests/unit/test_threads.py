@@ -91,6 +91,11 @@ atexit.register(lambda: print(os.environ.get("OMP_NUM_THREADS"), "torch" in sys.
     assert done.stdout == "3 False\n"
 
 
+def test_a_torch_that_has_begun_already_keeps_what_it_has_between_operators() -> None:
+    answers = ask("import torch; torch.set_num_interop_threads(5)", ETL_TASK_THREADS="1")
+    assert answers == {**everywhere(1), "between": 5}
+
+
 def test_what_the_operator_has_set_wins() -> None:
     assert ask(ETL_TASK_THREADS="1", OMP_NUM_THREADS="3") == everywhere(3)
 
