@@ -55,7 +55,10 @@ def test_only_what_all_workers_see_will_do(
         check(bucket_project, ledger_url="sqlite:////var/ledger.db")
 
 
-@pytest.mark.parametrize("executor", ["LocalExecutor", "SequentialExecutor", "team_a=LocalExecutor;LocalExecutor"])
+@pytest.mark.parametrize(
+    "executor",
+    ["LocalExecutor", "airflow.executors.local_executor.LocalExecutor", "team_a=LocalExecutor;LocalExecutor"],
+)
 def test_on_one_machine_anything_will_do(project: Project, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
     check(project, state_uri="/var/state", ledger_url="sqlite:////var/ledger.db")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from include.embedding_etl.places import Places
     from include.embedding_etl.settings import PipelineSettings
 
-_ONE_MACHINE = frozenset({"LocalExecutor", "SequentialExecutor"})
+_ONE_MACHINE = frozenset({"LocalExecutor"})
 _SHARED = "or, where every worker has this directory mounted at this path, set ETL_STATE_IS_SHARED=true"
 
 
