@@ -54,7 +54,6 @@ def postgresql_engine(url: sa.URL) -> sa.Engine:
         return sa.create_engine(
             cleaned,
             pool_pre_ping=True,
-            pool_use_lifo=True,  # those that are not needed grow old and go
             hide_parameters=True,  # keys of customers do not belong into logs
             json_serializer=to_json,
             connect_args={**libpq, "options": options},
