@@ -108,8 +108,8 @@ def test_another_driver_is_refused_and_ours_is_named() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.cluster
 def test_a_server_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> None:
-    pytest.importorskip("psycopg")
     with pytest.raises(TransientError, match="did not answer") as caught:
         Ledger.open(f"postgresql+psycopg://me:hunter2@/db?host={tmp_path}")
     assert "hunter2" not in str(caught.value)

@@ -147,13 +147,14 @@ def test_without_a_triggerer_the_sweep_finds_what_came_and_the_message_goes_when
     kill_triggerer(watched.configuration)
     watched.events.put("docs/second.txt", b"a text about bridges")
     time.sleep(10)
-    assert watched.events.counts() == (1, 0)
+    # Kept, and hidden for a while where the dead triggerer's last request for messages was still open.
+    assert sum(watched.events.counts()) == 1
     assert len(watched.runs()) == 2
     run_id = watched.airflow.trigger(DAG_ID)
     wait_for(lambda: watched.ended(run_id), 300)
     assert watched.airflow.run_state(DAG_ID, run_id) == "success"
     assert watched.searchable("docs/second.txt")
-    assert watched.events.counts() == (1, 0)
+    assert sum(watched.events.counts()) == 1
     assert start_stack(embedded_stack(watched.configuration), print) == ["triggerer"]
     wait_for(lambda: watched.events.counts() == (0, 0), 300)
     wait_for(lambda: all(run["state"] == "success" for run in watched.runs()), 300)
