@@ -27,14 +27,15 @@ DEBIAN = echo "Installing the Debian package $(1)"; \
   { echo "It could not be installed: install Debian's package $(1) yourself"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo down status cluster cluster-down cluster-status test check bench lock env licences \
-  audit-dependencies test-milvus-server test-browser test-cluster debian-cluster clean
+.PHONY: help install install-dev install-cluster demo down status cluster cluster-down cluster-status test check bench lock \
+  env licences audit-dependencies test-milvus-server test-browser test-postgresql test-cluster debian-cluster clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 28
 
 install: $(VENV)/.demo ## create .venv from the lock
 install-dev: $(VENV)/.dev
+install-cluster: debian-cluster $(VENV)/.cluster $(MILVUS_VENV)/.installed
 
 demo: install ## start the embedded stack, ingest the sample corpus through Airflow, show what came of it
 	@$(STACK) demo
@@ -45,7 +46,7 @@ down: ## stop the embedded stack; data is kept
 status: ## say what runs
 	@$(IF_INSTALLED) $(STACK) status
 
-cluster: debian-cluster $(VENV)/.cluster $(MILVUS_VENV)/.installed ## the same demo on PostgreSQL, Redis, a Milvus server and Celery workers
+cluster: install-cluster ## the same demo on PostgreSQL, Redis, a Milvus server and Celery workers
 	@$(CLUSTER) demo
 
 cluster-down: ## stop the cluster; data is kept
@@ -80,8 +81,10 @@ test-browser: install-dev ## the pages in a real browser over a whole demo; SCRE
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { $(call DEBIAN,chromium); }
 	SCREENSHOTS="$(SCREENSHOTS)" $(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
-test-cluster: install-dev debian-cluster $(VENV)/.cluster $(MILVUS_VENV)/.installed ## what needs PostgreSQL, Redis and a Milvus server
+test-postgresql: install-dev install-cluster ## the suites again on PostgreSQL, and what is tested of Redis and Celery alone
 	$(BIN)/python -m pytest -m cluster --ignore tests/cluster -n 2 --dist loadscope $(PYTEST_ARGS)
+
+test-cluster: test-postgresql ## that, then the whole cluster, whose parts are killed
 	ETL_MILVUS_SERVER_PYTHON=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 debian-cluster:
