@@ -59,7 +59,7 @@ def everywhere(threads: int) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("before", ["", "import numpy, pyarrow", "import torch"])
+@pytest.mark.parametrize("before", ["", "import numpy, pyarrow; pyarrow.cpu_count()", "import torch"])
 def test_every_library_keeps_to_the_tasks_threads(before: str) -> None:
     assert ask(before, ETL_TASK_THREADS="1") == everywhere(1)
 
